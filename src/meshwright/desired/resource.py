@@ -1,0 +1,59 @@
+"""A Resource is one thing that exists, or should: an id and plain JSON in the words of the system it lives in.
+
+Wanted and actual are the same type, so that one diff serves every system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshwright.errors import MeshwrightError
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A value that exists only after another change: attribute `field` of the resource `id`.
+
+    Shown as `(known after apply)`, part of the digest as such, resolved inside the same apply.
+    """
+
+    id: str
+    field: str
+
+    def __str__(self) -> str:
+        return "(known after apply)"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One thing of one system.
+
+    id: "system/kind/name"; the name may hold further slashes.
+    attrs: plain JSON (str, int, bool, None, list, dict), in the system's own words; Unknown may stand for a text.
+    secret: paths into attrs whose values are never shown, e.g. ("live", "preshared_key").
+    after: ids of what must exist before this; deletes run the other way round. An id that nobody has is ignored.
+    """
+
+    id: str
+    attrs: Mapping[str, Any]
+    secret: frozenset[tuple[str, ...]] = field(default=frozenset())
+    after: tuple[str, ...] = ()
+
+    @property
+    def system(self) -> str:
+        return self.id.partition("/")[0]
+
+
+Resources = Mapping[str, Resource]
+
+
+def collect(resources: Iterable[Resource]) -> dict[str, Resource]:
+    """Resources by id. Two with one id are a bug of ours, never a choice of the last one."""
+    out: dict[str, Resource] = {}
+    for item in resources:
+        if item.id in out:
+            raise MeshwrightError(f"two resources are called {item.id}", "report this as a bug, with the mesh file")
+        out[item.id] = item
+    return out

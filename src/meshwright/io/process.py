@@ -1,0 +1,63 @@
+"""The only door to other programs: an argument list, a timeout, bytes in, bytes out.
+
+Secrets go in by stdin, never by argv. Output goes through files, so that a daemon which a program leaves behind
+cannot keep us waiting on a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from meshwright.errors import HostError
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished program: its exit code, stdout as bytes, stderr as text."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+def run(
+    argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60, env: Mapping[str, str] | None = None
+) -> Done:
+    """Run a program to its end. HostError when it is missing or overstays `timeout` (seconds); then it is killed."""
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        source.write(stdin)
+        source.seek(0)
+        try:
+            process = subprocess.Popen(
+                list(argv), stdin=source, stdout=out, stderr=err, env=_environment(env), start_new_session=True
+            )
+        except FileNotFoundError:
+            raise HostError(f"{argv[0]} is not installed", f"install the program {argv[0]}") from None
+        except PermissionError:
+            raise HostError(f"{argv[0]} may not be run", f"check the permissions of {argv[0]}") from None
+        try:
+            code = process.wait(timeout)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise HostError(
+                    f"{argv[0]} did not finish within {timeout:g} s", "look at the machine's load and try again"
+                ) from None
+            raise
+        out.seek(0)
+        err.seek(0)
+        return Done(code, out.read(), err.read().decode(errors="replace"))
+
+
+def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+    # an ordinary user's PATH on Debian lacks the folders of nft, ip and wg-quick
+    merged = {**os.environ, **(extra or {})}
+    path = merged.get("PATH", "")
+    missing = [d for d in ("/usr/local/sbin", "/usr/sbin", "/sbin") if d not in path.split(":")]
+    return {**merged, "PATH": ":".join([path, *missing]) if path else ":".join([*missing, "/usr/bin", "/bin"])}

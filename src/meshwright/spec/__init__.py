@@ -1,0 +1,1 @@
+"""The file format: what mesh.yaml may say, where each word of it stands, and what its words mean together."""
