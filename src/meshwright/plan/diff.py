@@ -1,0 +1,53 @@
+"""The difference of two JSON trees, as fields. Tells null from absent and True from 1, inside lists too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One leaf that differs. `old` or `new` is ABSENT where the tree has no such key. Lists are leaves."""
+
+    path: Path
+    old: Any
+    new: Any
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality of JSON values that minds the type: True is not 1, 1 is not 1.0."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return isinstance(a, Mapping) and isinstance(b, Mapping) and _same_mapping(a, b)
+    if isinstance(a, Mapping):
+        return _same_mapping(a, b)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def _same_mapping(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+
+
+def fields(old: Any, new: Any, path: Path = ()) -> Iterator[Field]:
+    """Every leaf in which two trees differ, sorted by path. Equal trees give none, unequal ones at least one."""
+    if same(old, new):
+        return
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted(old.keys() | new.keys()):
+            yield from fields(old.get(key, ABSENT), new.get(key, ABSENT), (*path, key))
+    else:
+        yield Field(path, old, new)

@@ -1,0 +1,170 @@
+"""From what is wanted and what is there to the Plan: changes in order, a digest to approve, and a guard.
+
+A change stores no verb: nothing before means create, nothing after means delete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Literal
+
+from meshwright.desired.resource import Resource, Resources, Unknown
+from meshwright.errors import MeshwrightError
+from meshwright.plan.diff import Field, Path, fields, same
+
+Verb = Literal["create", "update", "delete"]
+GUARDED_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Change:
+    """One resource that is not as wanted. `after` names the changes that must be done before this one."""
+
+    id: str
+    before: Mapping[str, Any] | None
+    wanted: Mapping[str, Any] | None
+    secret: frozenset[Path] = frozenset()
+    after: tuple[str, ...] = ()
+
+    @property
+    def verb(self) -> Verb:
+        if self.before is None:
+            return "create"
+        return "delete" if self.wanted is None else "update"
+
+    @property
+    def system(self) -> str:
+        return self.id.partition("/")[0]
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:
+        """The leaves that differ, secrets in clear: for providers. Renderings go through plan.text, which masks."""
+        return tuple(fields(self.before or {}, self.wanted or {}))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Changes in an order that respects `after`; a digest of exactly these changes; reasons why `--force` is needed."""
+
+    changes: tuple[Change, ...]
+    digest: str
+    guard: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+
+def make(wanted: Resources, actual: Resources) -> Plan:
+    """The plan that turns `actual` into `wanted`. Same input, same plan, in whatever order the input comes."""
+    changes = {}
+    for id in wanted.keys() | actual.keys():
+        if change := _change(wanted.get(id), actual.get(id)):
+            changes[id] = change
+    linked = {id: _linked(change, wanted, actual, changes) for id, change in changes.items()}
+    ordered = _order(linked)
+    return Plan(ordered, digest(ordered), tuple(_guard(ordered, wanted, actual)))
+
+
+def _change(wanted: Resource | None, actual: Resource | None) -> Change | None:
+    if wanted and actual and same(wanted.attrs, actual.attrs):
+        return None
+    secret = (wanted.secret if wanted else frozenset()) | (actual.secret if actual else frozenset())
+    return Change(wanted.id if wanted else actual.id if actual else "", actual.attrs if actual else None,
+                  wanted.attrs if wanted else None, secret)  # fmt: skip
+
+
+def _linked(change: Change, wanted: Resources, actual: Resources, changes: Mapping[str, Change]) -> Change:
+    """The change with the ids it waits for. A delete waits for the deletes of those that stand on it."""
+    if change.wanted is not None:
+        after = [i for i in wanted[change.id].after if i in changes and changes[i].wanted is not None]
+        after += [u.id for u in unknowns(change.wanted) if u.id in changes]
+        return _replace_after(change, after)
+    return change
+
+
+def _replace_after(change: Change, after: list[str]) -> Change:
+    return Change(change.id, change.before, change.wanted, change.secret, tuple(sorted(set(after) - {change.id})))
+
+
+def unknowns(tree: Any) -> list[Unknown]:
+    """All Unknown values of a tree."""
+    if isinstance(tree, Unknown):
+        return [tree]
+    if isinstance(tree, Mapping):
+        return [u for value in tree.values() for u in unknowns(value)]
+    if isinstance(tree, list) and tree and not isinstance(tree[0], str | int):
+        return [u for value in tree for u in unknowns(value)]
+    return []
+
+
+def _order(changes: dict[str, Change]) -> tuple[Change, ...]:
+    sorter: TopologicalSorter[str] = TopologicalSorter({id: c.after for id, c in changes.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise MeshwrightError(
+            f"these resources wait for each other: {', '.join(sorted(set(error.args[1])))}", "report this as a bug"
+        ) from None
+    out: list[Change] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready())
+        out += [changes[id] for id in ready]
+        sorter.done(*ready)
+    return tuple(out)
+
+
+def digest(changes: tuple[Change, ...]) -> str:
+    """12 hex digits that stand for exactly these changes. Secrets enter only through a hash of the whole."""
+    text = json.dumps([[c.id, c.before, c.wanted] for c in changes], sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Unknown):
+        return {"(known after apply)": [value.id, value.field]}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"not plain JSON: {type(value).__name__}")
+
+
+def _guard(changes: tuple[Change, ...], wanted: Resources, actual: Resources) -> list[str]:
+    had = Counter(resource.system for resource in actual.values())
+    gone = Counter(change.system for change in changes if change.verb == "delete")
+    reasons = [
+        f"deletes {gone[system]} of {had[system]} things of {system}"
+        for system in sorted(gone)
+        if gone[system] > 1 and gone[system] > GUARDED_SHARE * had[system]
+    ]
+    reasons += [f"deletes {c.id}" for c in changes if c.verb == "delete" and _precious(c.id)]
+    reasons += [f"replaces the key of {c.id}" for c in changes if _rekeys(c)]
+    asked = Counter(resource.system for resource in wanted.values())
+    if any(had.values()):
+        reasons += [
+            f"{system} reads empty while another system shows that this mesh was applied"
+            for system in sorted(asked)
+            if not had[system] and any(count > 1 for other, count in had.items() if other != system)
+        ]
+    return reasons
+
+
+def _precious(id: str) -> bool:
+    return id.split("/")[1] in ("interface", "namespace")
+
+
+def _rekeys(change: Change) -> bool:
+    return (
+        change.verb == "update"
+        and id_kind(change.id) == "interface"
+        and any(f.path[-1] == "public_key" and isinstance(f.old, str) and isinstance(f.new, str) for f in change.fields)
+    )
+
+
+def id_kind(id: str) -> str:
+    """The kind in "system/kind/name"."""
+    return id.split("/", 2)[1]
