@@ -1,1 +1,4 @@
-"""."""
+"""What runs on the hub: the standard library only, Python 3.9 and newer. The only home of the wg and nft codecs.
+
+It arrives as source on stdin and is loaded from memory (boot.py), so relative imports are all it may use.
+"""

@@ -25,9 +25,7 @@ class Done:
     err: str
 
 
-def run(
-    argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60, env: Mapping[str, str] | None = None
-) -> Done:
+def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60, env: Mapping[str, str] | None = None) -> Done:
     """Run a program to its end. HostError when it is missing or overstays `timeout` (seconds); then it is killed."""
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         source.write(stdin)

@@ -1,0 +1,68 @@
+"""Loads hubd from the document that came by stdin, runs one operation and answers in a frame.
+
+Not imported: executed on the far side with `document` in its globals (io/host.py). Stray output of any program goes to
+stderr, so nothing can come between the marks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import json
+import linecache
+import os
+import sys
+import traceback
+from typing import Any
+
+document: dict[str, Any] = globals()["document"]
+
+
+class _Memory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Imports hubd's modules from their sources in the document."""
+
+    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+        package, _, leaf = name.partition(".")
+        if package != "hubd" or (leaf or "__init__") not in document["modules"]:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=not leaf)
+
+    def exec_module(self, module):  # type: ignore[no-untyped-def]
+        leaf = module.__name__.partition(".")[2] or "__init__"
+        source = document["modules"][leaf]
+        place = f"hubd/{leaf}.py"
+        linecache.cache[place] = (len(source), None, source.splitlines(True), place)
+        exec(compile(source, place, "exec"), module.__dict__)  # noqa: S102
+
+
+def _answer() -> dict[str, Any]:
+    sys.meta_path.insert(0, _Memory())
+    agent = importlib.import_module("hubd.agent")
+    system = importlib.import_module("hubd.system")
+    try:
+        return {"result": agent.operate(document["operation"], document["payload"])}
+    except system.HubError as error:
+        return {"error": str(error), "hint": error.hint}
+    except Exception as error:  # noqa: BLE001  whatever it is, it must come home as one line
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
+        # the words of an unforeseen error may quote what it worked on, so only system errors are repeated
+        words = f": {error}" if isinstance(error, OSError) else ""
+        return {
+            "error": f"{document['operation']} broke at {place}: {type(error).__name__}{words}",
+            "hint": "this is likely a bug of meshwright; run the command again and report the line above",
+        }
+
+
+def main() -> None:
+    sys.stdout.flush()
+    home = os.dup(1)
+    os.dup2(2, 1)
+    mark = document["mark"]
+    text = "\n" + mark + json.dumps(_answer()) + mark + "\n"
+    with os.fdopen(home, "wb") as out:
+        out.write(text.encode())
+
+
+main()

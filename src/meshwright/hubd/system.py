@@ -1,0 +1,146 @@
+"""The hub's own edges: programs, files, locks. Whatever has an effect goes through the functions of this file."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+
+class HubError(Exception):
+    """Something on the hub that its owner can mend; `hint` is the next step. Never holds a secret."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Done(NamedTuple):
+    """A finished program."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+def attempt(argv: Sequence[str], stdin: bytes = b"", timeout: float = 60, env: dict[str, str] | None = None) -> Done:
+    """Run a program to its end, whatever its code. Output goes through files: wg-quick may leave a daemon behind."""
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        source.write(stdin)
+        source.seek(0)
+        try:
+            process = subprocess.Popen(
+                list(argv), stdin=source, stdout=out, stderr=err, env=_environment(env), start_new_session=True, cwd="/"
+            )
+        except OSError as error:
+            raise HubError(f"{argv[0]}: {error.strerror}", f"install the program {argv[0]} on the hub") from None
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise HubError(f"{argv[0]} did not finish within {timeout:g} s", "look at the hub's load") from None
+        out.seek(0)
+        err.seek(0)
+        return Done(code, out.read(), err.read().decode(errors="replace"))
+
+
+def run(argv: Sequence[str], stdin: bytes = b"", timeout: float = 60, env: dict[str, str] | None = None) -> bytes:
+    """What the program printed; HubError with its last word when it fails."""
+    done = attempt(argv, stdin, timeout, env)
+    if done.code:
+        lines = [line.strip() for line in done.err.splitlines() if line.strip()]
+        said = lines[-1] if lines else f"code {done.code}"
+        raise HubError(f"{' '.join(argv[:3])}: {said[:300]}", "run the same on the hub by hand to see more")
+    return done.out
+
+
+def _environment(extra: dict[str, str] | None) -> dict[str, str]:
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {**os.environ, "PATH": path, "LC_ALL": "C", **(extra or {})}
+
+
+def read_file(path: str) -> bytes | None:
+    """The whole file, None when there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def write_file(path: str, data: bytes, mode: int) -> None:
+    """Replace a file in one step: complete, on disk and with its mode before it gets its name. Makes its folder.
+
+    The temporary name is fixed, so a killed writer leaves at most one, which the next writer removes.
+    """
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    waiting = os.path.join(folder, f".{name}.meshwright")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(waiting)
+    descriptor = os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(waiting, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(waiting)
+        raise
+    _sync_folder(folder)
+
+
+def remove_file(path: str) -> None:
+    """Remove a file if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def lock(path: str, patience: float) -> Iterator[None]:
+    """Hold the lock file, waiting up to `patience` seconds for another holder, who is then named in the error.
+
+    The kernel frees it when the holder dies, so a killed run never blocks the next.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "a+", encoding="ascii") as file:
+        os.chmod(path, 0o600)
+        end = time.monotonic() + patience
+        while not _grab(file.fileno()):
+            if time.monotonic() >= end:
+                file.seek(0)
+                raise HubError(
+                    f"another run is writing this hub ({file.read().strip() or 'unknown holder'})",
+                    "wait for it to end, or end that process on the hub, then apply again",
+                )
+            time.sleep(0.05)
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}\n")
+        file.flush()
+        yield
+
+
+def _grab(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,159 @@
+"""A machine we act on: run a program there, put a file there, call hubd there.
+
+Everything that is more than one command goes through `remote`: hubd's source and the payload travel by stdin, so
+nothing has to be installed on the far side but Python, and no secret ever stands in an argument list.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, Protocol
+
+from meshwright.errors import HostError
+from meshwright.io import process
+from meshwright.io.process import Done
+
+Action = Literal["start", "stop", "restart", "reload", "enable", "disable", "status", "daemon-reload"]
+
+
+class Host(Protocol):
+    """A machine, whatever way leads to it.
+
+    name: for messages. python: path of a Python >= 3.9 there.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def python(self) -> str: ...
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Done:
+        """Run a program to its end; a code other than 0 is the caller's to judge. HostError when it could not run."""
+        ...
+
+    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Write a whole file atomically; nobody ever sees half of it, or sees it with a wider mode."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """This machine."""
+
+    name: str = "this machine"
+    python: str = sys.executable
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Done:
+        return process.run(argv, stdin=stdin, timeout=timeout)
+
+    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        put(self, path, data, mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """The namespaces of the process `pid` (network, mount, UTS, pid; with `userns` its user namespace too).
+
+    nsenter changes to /, so every path must be absolute.
+    """
+
+    pid: int
+    userns: bool = False
+    name: str = "namespace"
+    python: str = sys.executable
+
+    def enter(self, argv: Sequence[str]) -> list[str]:
+        """The argument list that runs `argv` inside."""
+        user = ["-U", "--preserve-credentials"] if self.userns else []
+        return ["nsenter", "-t", str(self.pid), "-n", "-m", "-u", "-p", *user, "--", *argv]
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Done:
+        return process.run(self.enter(argv), stdin=stdin, timeout=timeout)
+
+    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        put(self, path, data, mode)
+
+
+def put(host: Host, path: str, data: bytes, mode: int) -> None:
+    """`Host.put` for any host that can run Python: hubd writes the file where it shall be."""
+    remote(host, "put", {"path": path, "data": base64.b64encode(data).decode(), "mode": mode})
+
+
+def service(host: Host, name: str, action: Action) -> dict[str, Any]:
+    """Act on a unit: by systemd where it runs, else by the unit's own Exec lines. Gives {"active": bool}."""
+    return remote(host, "service", {"name": name, "action": action})
+
+
+# Reads one JSON document from stdin and hands it to hubd's loader; all it has to know is where the loader is.
+BOOT = "import json,sys;d=json.load(sys.stdin.buffer);exec(compile(d['boot'],'boot.py','exec'),{'document':d})"
+
+
+def remote(host: Host, operation: str, payload: dict[str, Any], *, timeout: float = 120) -> dict[str, Any]:
+    """Run one operation of hubd on the host and give its answer.
+
+    HostError when the far side cannot be reached, fails, or answers with anything but a frame of ours. What is shown of
+    its words never holds the payload: keys are taken out.
+    """
+    mark = secrets.token_hex(16)
+    document = {"boot": _boot(), "modules": _modules(), "mark": mark, "operation": operation, "payload": payload}
+    done = host.run([host.python, "-I", "-c", BOOT], stdin=json.dumps(document).encode(), timeout=timeout)
+    answer = _unframe(done.out, mark.encode())
+    if answer is None:
+        raise HostError(f"{host.name}: {operation}: {_last_line(done)}", _hint(done))
+    if "error" in answer:
+        raise HostError(f"{host.name}: {public(answer['error'])}", public(answer.get("hint", "")))
+    result: dict[str, Any] = answer["result"]
+    return result
+
+
+@cache
+def _modules() -> dict[str, str]:
+    folder = resources.files("meshwright.hubd")
+    return {
+        item.name[:-3]: item.read_text(encoding="utf-8")
+        for item in folder.iterdir()
+        if item.name.endswith(".py") and item.name != "boot.py"
+    }
+
+
+@cache
+def _boot() -> str:
+    return (resources.files("meshwright.hubd") / "boot.py").read_text(encoding="utf-8")
+
+
+def _unframe(out: bytes, mark: bytes) -> dict[str, Any] | None:
+    """The JSON between our marks, whatever a login script printed around it."""
+    parts = out.split(mark)
+    if len(parts) != 3:
+        return None
+    try:
+        answer = json.loads(parts[1])
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) and ("result" in answer or "error" in answer) else None
+
+
+def _last_line(done: Done) -> str:
+    lines = [line.strip() for line in done.err.splitlines() if line.strip()]
+    return public(lines[-1])[:300] if lines else f"ended with code {done.code} and said nothing"
+
+
+def _hint(done: Done) -> str:
+    if done.code in {126, 127} or "No such file" in done.err:
+        return "install python3 (3.9 or newer) on that machine"
+    return "this is likely a bug of meshwright; run the command again and report the line above"
+
+
+_KEY = re.compile(r"[A-Za-z0-9+/]{42,43}=|[0-9a-f]{64}")
+
+
+def public(text: str) -> str:
+    """The text without anything that could be a key."""
+    return _KEY.sub("(key)", text)
