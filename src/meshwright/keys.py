@@ -1,4 +1,4 @@
-"""WireGuard keys: 32 bytes of Curve25519, written as 44 characters of base64 (wg(8), section "configuration file format").
+"""WireGuard keys: 32 bytes of Curve25519, written as 44 characters of base64 (wg(8), "configuration file format").
 
 The only home of the curve. A private key travels inside Secret, whose repr never shows it.
 """

@@ -57,3 +57,24 @@ def collect(resources: Iterable[Resource]) -> dict[str, Resource]:
             raise MeshwrightError(f"two resources are called {item.id}", "report this as a bug, with the mesh file")
         out[item.id] = item
     return out
+
+
+def fill(tree: Any, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The tree with every Unknown replaced whose resource is in `attrs` (id -> attributes); the same object if none is.
+
+    A resource with a saved and a live half answers from the saved one: that is what a reboot comes back to.
+    """
+    if isinstance(tree, Unknown):
+        return _answer(tree, attrs)
+    if isinstance(tree, Mapping):
+        filled = {key: fill(value, attrs) for key, value in tree.items()}
+        return tree if all(filled[key] is value for key, value in tree.items()) else filled
+    return tree
+
+
+def _answer(unknown: Unknown, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
+    found = attrs.get(unknown.id, {})
+    for half in (found, found.get("saved"), found.get("live")):
+        if isinstance(half, Mapping) and isinstance(value := half.get(unknown.field), str):
+            return value
+    return unknown

@@ -20,6 +20,7 @@ from meshwright.plan.diff import Field, Path, fields, same
 
 Verb = Literal["create", "update", "delete"]
 GUARDED_SHARE = 0.3
+EVIDENCE = frozenset({"interface", "table", "namespace", "forward"})
 
 
 @dataclass(frozen=True)
@@ -62,34 +63,40 @@ class Plan:
 
 def make(wanted: Resources, actual: Resources) -> Plan:
     """The plan that turns `actual` into `wanted`. Same input, same plan, in whatever order the input comes."""
-    changes = {}
-    for id in wanted.keys() | actual.keys():
-        if change := _change(wanted.get(id), actual.get(id)):
-            changes[id] = change
-    linked = {id: _linked(change, wanted, actual, changes) for id, change in changes.items()}
-    ordered = _order(linked)
+    differing = [id for id in wanted.keys() | actual.keys() if _differs(wanted.get(id), actual.get(id))]
+    waits = _waits(set(differing), wanted, actual)
+    changes = {id: _change(wanted.get(id), actual.get(id), waits[id]) for id in differing}
+    ordered = _order(changes)
     return Plan(ordered, digest(ordered), tuple(_guard(ordered, wanted, actual)))
 
 
-def _change(wanted: Resource | None, actual: Resource | None) -> Change | None:
-    if wanted and actual and same(wanted.attrs, actual.attrs):
-        return None
-    secret = (wanted.secret if wanted else frozenset()) | (actual.secret if actual else frozenset())
-    return Change(wanted.id if wanted else actual.id if actual else "", actual.attrs if actual else None,
-                  wanted.attrs if wanted else None, secret)  # fmt: skip
+def _differs(wanted: Resource | None, actual: Resource | None) -> bool:
+    return wanted is None or actual is None or not same(wanted.attrs, actual.attrs)
 
 
-def _linked(change: Change, wanted: Resources, actual: Resources, changes: Mapping[str, Change]) -> Change:
-    """The change with the ids it waits for. A delete waits for the deletes of those that stand on it."""
-    if change.wanted is not None:
-        after = [i for i in wanted[change.id].after if i in changes and changes[i].wanted is not None]
-        after += [u.id for u in unknowns(change.wanted) if u.id in changes]
-        return _replace_after(change, after)
-    return change
+def _change(wanted: Resource | None, actual: Resource | None, after: set[str]) -> Change:
+    known = [resource for resource in (wanted, actual) if resource]
+    return Change(
+        id=known[0].id,
+        before=actual.attrs if actual else None,
+        wanted=wanted.attrs if wanted else None,
+        secret=frozenset().union(*(resource.secret for resource in known)),
+        after=tuple(sorted(after - {known[0].id})),
+    )
 
 
-def _replace_after(change: Change, after: list[str]) -> Change:
-    return Change(change.id, change.before, change.wanted, change.secret, tuple(sorted(set(after) - {change.id})))
+def _waits(differing: set[str], wanted: Resources, actual: Resources) -> dict[str, set[str]]:
+    """What each change waits for: what it stands on is made first, what stands on it is deleted first."""
+    waits: dict[str, set[str]] = {id: set() for id in differing}
+    for id in differing:
+        if id in wanted:
+            needs = [*wanted[id].after, *(unknown.id for unknown in unknowns(wanted[id].attrs))]
+            waits[id].update(need for need in needs if need in differing and need in wanted)
+        else:
+            for base in actual[id].after:
+                if base in differing and base not in wanted:
+                    waits[base].add(id)
+    return waits
 
 
 def unknowns(tree: Any) -> list[Unknown]:
@@ -143,14 +150,24 @@ def _guard(changes: tuple[Change, ...], wanted: Resources, actual: Resources) ->
     ]
     reasons += [f"deletes {c.id}" for c in changes if c.verb == "delete" and _precious(c.id)]
     reasons += [f"replaces the key of {c.id}" for c in changes if _rekeys(c)]
-    asked = Counter(resource.system for resource in wanted.values())
-    if any(had.values()):
-        reasons += [
-            f"{system} reads empty while another system shows that this mesh was applied"
-            for system in sorted(asked)
-            if not had[system] and any(count > 1 for other, count in had.items() if other != system)
-        ]
+    reasons += [
+        f"{system} reads empty while {other} shows that this mesh was applied"
+        for system, other in sorted(_stands_on(wanted, actual))
+        if not had[system]
+    ]
     return reasons
+
+
+def _stands_on(wanted: Resources, actual: Resources) -> set[tuple[str, str]]:
+    """(system, other) where something of `other` that proves an earlier apply stands on things of `system`."""
+    proven = {resource.system for resource in actual.values() if id_kind(resource.id) in EVIDENCE}
+    return {
+        (base.partition("/")[0], resource.system)
+        for resource in wanted.values()
+        if resource.system in proven
+        for base in resource.after
+        if base in wanted and not base.startswith(f"{resource.system}/")
+    }
 
 
 def _precious(id: str) -> bool:

@@ -1,1 +1,1 @@
-"""One file per system: reads what is there, only what is ours, and writes changes. Sees Resources, never the mesh file."""
+"""One file per system: reads what is there and ours, and writes changes. Sees Resources, never the mesh file."""

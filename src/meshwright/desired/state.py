@@ -1,0 +1,30 @@
+"""The table of systems: what each of them should hold, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from meshwright.desired import clients, firewall, gateway, wireguard
+from meshwright.desired.facts import Facts
+from meshwright.desired.resource import Resource, Resources, collect, fill
+from meshwright.spec.model import Mesh
+
+
+def state(mesh: Mesh, facts: Facts) -> dict[str, Resource]:
+    """Everything that should exist, by id. Values that only the world knows are Unknown until `known` fills them in."""
+    return collect(
+        [*clients.build(mesh, facts), *wireguard.build(mesh, facts), *firewall.build(mesh, facts), *gateway.build(mesh)]
+    )
+
+
+def known(wanted: Resources, actual: Resources) -> dict[str, Resource]:
+    """`wanted` with every Unknown filled in that the world already answers."""
+    answers = {id: resource.attrs for id, resource in actual.items()}
+    return {id: _known(resource, answers) for id, resource in wanted.items()}
+
+
+def _known(resource: Resource, answers: Mapping[str, Mapping[str, Any]]) -> Resource:
+    attrs = fill(resource.attrs, answers)
+    return resource if attrs is resource.attrs else replace(resource, attrs=attrs)

@@ -1,0 +1,139 @@
+"""What each command does, in a few lines: file -> mesh -> wanted; world -> actual; both -> plan -> apply -> verify.
+
+Read this first. No classes but the values that pass between the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from meshwright import discover
+from meshwright.desired.facts import Facts
+from meshwright.desired.resource import Resource, fill
+from meshwright.desired.state import known, state
+from meshwright.errors import ConflictError, GuardError
+from meshwright.events import Changed, Failed, Started, Tell
+from meshwright.plan import plan
+from meshwright.plan.plan import Change, Plan
+from meshwright.providers.base import Provider, Result
+from meshwright.spec.model import Address, Mesh
+
+Services = Mapping[str, tuple[Address, ...]]
+
+
+@dataclass(frozen=True)
+class View:
+    """One look at everything: what the file wants, what is there, and the plan between them."""
+
+    mesh: Mesh
+    facts: Facts
+    wanted: Mapping[str, Resource]
+    actual: Mapping[str, Resource]
+    todo: Plan
+    unmanaged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """How an apply ended: a result per change, and what is still different afterwards."""
+
+    results: tuple[Result, ...] = ()
+    left: Plan = field(default_factory=lambda: Plan((), plan.digest(())))
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if not result.ok)
+
+
+def look(mesh: Mesh, providers: Mapping[str, Provider], services: Services, tell: Tell) -> View:
+    """Read the world once, system by system, and plan. A later system may need what an earlier one told."""
+    facts = discover.read(services)
+    draft = state(mesh, facts)
+    unmanaged = tuple(sorted({r.system for r in draft.values()} - providers.keys()))
+    draft = {id: resource for id, resource in draft.items() if resource.system in providers}
+    actual: dict[str, Resource] = {}
+    for system, provider in providers.items():
+        tell(Started(f"reading {system}"))
+        actual.update(provider.read(known(draft, actual)))
+    wanted = known(draft, actual)
+    _check_pinned(mesh, actual)
+    return View(mesh, facts, wanted, actual, plan.make(wanted, actual), unmanaged)
+
+
+def _check_pinned(mesh: Mesh, actual: Mapping[str, Resource]) -> None:
+    interface = actual.get(f"hub/interface/{mesh.hub.interface}")
+    found = (interface.attrs.get("saved") or {}).get("public_key") if interface else None
+    if mesh.hub.public_key and found and found != mesh.hub.public_key:
+        raise ConflictError(
+            f"the hub's public key is {found}, but the file pins {mesh.hub.public_key}",
+            "if the hub was made anew on purpose, correct hub.public_key; else find out who changed it",
+        )
+
+
+def only(todo: Plan, systems: Sequence[str]) -> Plan:
+    """The part of a plan that belongs to some systems, with a digest of its own."""
+    changes = tuple(change for change in todo.changes if change.system in systems)
+    reasons = tuple(reason for reason in todo.guard if any(system in reason for system in systems))
+    return Plan(changes, plan.digest(changes), reasons)
+
+
+def allow(todo: Plan, digest: str | None, force: str | None) -> None:
+    """Refuse a plan that is not the one reviewed, or that destroys much without a reason given."""
+    if digest and digest != todo.digest:
+        raise ConflictError(
+            f"the plan is now {todo.digest}, not {digest}: the file or the world changed since it was reviewed",
+            "run `meshwright plan` again and look at what changed",
+        )
+    if todo.guard and not force:
+        raise GuardError(
+            f"this plan {'; it '.join(todo.guard)}", "if that is meant, run apply with --force and the reason"
+        )
+
+
+def apply(todo: Plan, providers: Mapping[str, Provider], tell: Tell) -> tuple[Result, ...]:
+    """Write a plan: whatever is ready goes to its provider in one batch, until nothing is left or nothing can go on."""
+    tell(Started("applying", len(todo.changes)))
+    pending = {change.id: change for change in todo.changes}
+    results: dict[str, Result] = {}
+    while pending:
+        system, batch = _next(pending, results, providers)
+        if not batch:
+            break
+        attrs = {id: result.attrs for id, result in results.items() if result.ok}
+        ready = [replace(change, wanted=fill(change.wanted, attrs)) for change in batch]
+        for result in providers[system].apply(ready, tell):
+            change = pending.pop(result.id)
+            results[result.id] = result
+            tell(
+                Changed(change.id, change.verb)
+                if result.ok
+                else Failed(change.id, change.verb, result.why, result.hint)
+            )
+    for id, change in pending.items():
+        results[id] = Result(id, False, why=_waiting(change, results), hint="mend that, then apply again")
+        tell(Failed(id, change.verb, results[id].why, results[id].hint))
+    return tuple(results[change.id] for change in todo.changes)
+
+
+def _next(
+    pending: Mapping[str, Change], results: Mapping[str, Result], providers: Mapping[str, Provider]
+) -> tuple[str, list[Change]]:
+    """The first system that can go on, with all of its changes that wait only for each other and what is done."""
+    for system in providers:
+        batch = {id: change for id, change in pending.items() if change.system == system}
+        while stuck := [c.id for c in batch.values() if not all(_done(a, batch, results) for a in c.after)]:
+            for id in stuck:
+                del batch[id]
+        if batch:
+            return system, list(batch.values())
+    return "", []
+
+
+def _done(id: str, batch: Mapping[str, Change], results: Mapping[str, Result]) -> bool:
+    return id in batch or (id in results and results[id].ok)
+
+
+def _waiting(change: Change, results: Mapping[str, Result]) -> str:
+    failed = [id for id in change.after if id not in results or not results[id].ok]
+    return f"not tried: it needs {', '.join(failed)} first"

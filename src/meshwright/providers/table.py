@@ -1,0 +1,66 @@
+"""The registry: which provider serves which system. The only place of this layer that sees the mesh file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshwright.errors import MeshwrightError
+from meshwright.io.host import Host, Local
+from meshwright.providers.base import Provider
+from meshwright.providers.files import Files
+from meshwright.providers.hub import Hub
+from meshwright.providers.nftables import NftablesGateway
+from meshwright.spec.model import Address, Connection, Mesh
+from meshwright.spec.model import NftablesGateway as NftablesSection
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a mesh is real: the house itself, or a lab of it. The same providers serve both.
+
+    hub: the hub. gateway: the router with nftables and the name of its outer interface, None where there is none.
+    secrets, clients: directories on the operator's machine. services: addresses of `kubernetes:` services.
+    lab: the gateway of the file, whatever its kind, is played by `gateway`, and public keys of the file are not used.
+    """
+
+    hub: Host
+    gateway: tuple[Host, str] | None
+    secrets: Path
+    clients: Path
+    services: Mapping[str, tuple[Address, ...]]
+    lab: bool = False
+
+
+def real(mesh: Mesh, folder: Path) -> Places:
+    """The house itself, as the mesh file in `folder` describes it."""
+    gateway = mesh.gateway
+    return Places(
+        hub=_host(mesh.hub.connection),
+        gateway=(_host(gateway.connection), gateway.wan) if isinstance(gateway, NftablesSection) else None,
+        secrets=folder / mesh.secrets.directory,
+        clients=folder / mesh.files.clients,
+        services={},
+    )
+
+
+def providers(mesh: Mesh, places: Places) -> dict[str, Provider]:
+    """System -> provider, in the order in which they are read and written. A system without one is not managed."""
+    out: dict[str, Provider] = {
+        "files": Files(places.secrets, places.clients, mesh.name),
+        "hub": Hub(places.hub, mesh.hub.interface, mesh.table),
+    }
+    if places.gateway:
+        host, wan = places.gateway
+        out["gateway"] = NftablesGateway(host, wan, mesh.table, mesh.name)
+    return out
+
+
+def _host(connection: Connection | None) -> Host:
+    if connection and connection.kind == "local":
+        return Local()
+    raise MeshwrightError(
+        "the hub is reached over ssh, which this version cannot do yet",
+        "run meshwright on the hub itself with `connection: {kind: local}` under hub, or try the mesh with --lab",
+    )
