@@ -1,0 +1,188 @@
+"""A plan for people and for machines. Both hide what is secret; both are pure functions of the plan."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from meshwright.desired.resource import Unknown
+from meshwright.plan.diff import ABSENT, Field, Path
+from meshwright.plan.plan import Change, Plan, Verb
+
+MARKS: Mapping[Verb, str] = {"create": "+", "update": "~", "delete": "-"}
+VERBS: tuple[Verb, ...] = ("create", "update", "delete")
+SECRET = "(secret)"  # noqa: S105
+_HALVES = ("saved", "live")
+
+
+def text(plan: Plan) -> str:
+    """One block per change, the reasons why force is needed, and a last line with the counts and the digest."""
+    lines = [line for change in plan.changes for line in _block(change)]
+    lines += [f"! this plan {reason}: it needs --force and a reason" for reason in plan.guard]
+    return "\n".join([*lines, summary(plan)])
+
+
+def summary(plan: Plan) -> str:
+    """`3 to create, 1 to update, 0 to delete. digest 4f2a9c01be77`"""
+    if not plan:
+        return f"Nothing to do. digest {plan.digest}"
+    counts = Counter(change.verb for change in plan.changes)
+    return f"{', '.join(f'{counts[verb]} to {verb}' for verb in VERBS)}. digest {plan.digest}"
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The same as plain JSON. A secret field is `secret: true` without values, an Unknown `{"unknown": [id, field]}`."""
+    counts = Counter(change.verb for change in plan.changes)
+    return {
+        "digest": plan.digest,
+        "summary": {verb: counts[verb] for verb in VERBS},
+        "guard": list(plan.guard),
+        "changes": [
+            {"id": change.id, "verb": change.verb, "fields": [_field_json(f, change) for f in _leaves(change.fields)]}
+            for change in plan.changes
+        ],
+    }
+
+
+def masked(attrs: Mapping[str, Any], secret: Iterable[Path]) -> dict[str, Any]:
+    """The attributes of a resource as plain JSON, secrets replaced by `(secret)`."""
+    paths = frozenset(secret)
+    return {key: _masked(value, (key,), paths) for key, value in attrs.items()}
+
+
+def printable(value: object) -> str:
+    """Text that cannot move a terminal's cursor: what came from a host may hold escape sequences."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
+
+
+def _block(change: Change) -> list[str]:
+    head = f"{MARKS[change.verb]} {printable(change.id)}"
+    lines = [f"{name}: {value}" for name, value in _shown(change)]
+    if len(lines) == 1:
+        return [f"{head}  {lines[0]}"]
+    return [head, *(f"    {line}" for line in lines)]
+
+
+def _shown(change: Change) -> Iterator[tuple[str, str]]:
+    """Name and value of each field; what is the same in both halves is said once."""
+    fields = list(_leaves(change.fields))
+    telling = [field for field in fields if not (_says_nothing(field.old) and _says_nothing(field.new))]
+    leaves = [(field.path, _values(field, change)) for field in telling or fields]
+    by_path = dict(leaves)
+    for path, value in leaves:
+        twin = _twin(path)
+        if twin is None or by_path.get(twin) != value:
+            yield printable(".".join(path)), value
+        elif path[0] == _HALVES[0]:
+            yield printable(".".join(path[1:])), value
+
+
+def _twin(path: Path) -> Path | None:
+    """The same field of the other half."""
+    if path[0] not in _HALVES or len(path) == 1:
+        return None
+    return (_HALVES[1 - _HALVES.index(path[0])], *path[1:])
+
+
+def _leaves(fields: Iterable[Field]) -> Iterator[Field]:
+    """Fields down to single values: a half that appears or disappears is shown as what is in it."""
+    for field in fields:
+        old, new = field.old, field.new
+        if isinstance(old, Mapping) or isinstance(new, Mapping):
+            before = old if isinstance(old, Mapping) else {}
+            after = new if isinstance(new, Mapping) else {}
+            keys = sorted(before.keys() | after.keys())
+            yield from _leaves(Field((*field.path, k), before.get(k, ABSENT), after.get(k, ABSENT)) for k in keys)
+        else:
+            yield field
+
+
+def _values(field: Field, change: Change) -> str:
+    if _is_secret(field, change.secret):
+        return _secret(field, change.verb)
+    if change.verb == "create":
+        return _value(field.new)
+    if change.verb == "delete":
+        return _value(field.old)
+    return _listed(field) or _lined(field) or f"{_value(field.old)} -> {_value(field.new)}"
+
+
+def _is_secret(field: Field, secret: Iterable[Path]) -> bool:
+    return any(field.path[: len(path)] == path or path[: len(field.path)] == field.path for path in secret) and any(
+        not _empty(value) and not isinstance(value, Unknown) for value in (field.old, field.new)
+    )
+
+
+def _empty(value: Any) -> bool:
+    return value is ABSENT or value is None or value == ""
+
+
+def _says_nothing(value: Any) -> bool:
+    return _empty(value) or value == []
+
+
+def _secret(field: Field, verb: Verb) -> str:
+    if verb != "update":
+        return SECRET
+    if _empty(field.old):
+        return "(secret, added)"
+    return "(secret, removed)" if _empty(field.new) else "(secret, changed)"
+
+
+def _listed(field: Field) -> str:
+    """Two longer lists are shown by what comes and goes; empty where that would not say it all."""
+    old, new = field.old, field.new
+    if not (isinstance(old, list) and isinstance(new, list) and max(len(old), len(new)) > 1):
+        return ""
+    gone, come = [x for x in old if x not in new], [x for x in new if x not in old]
+    if len(old) - len(gone) != len(new) - len(come) or not (gone or come):
+        return ""
+    return "; ".join(
+        f"{word} {', '.join(map(_value, items))}" for word, items in (("removes", gone), ("adds", come)) if items
+    )
+
+
+def _lined(field: Field) -> str:
+    """Two texts of several lines are shown by the lines that go and come; empty for anything else."""
+    old, new = field.old, field.new
+    if not (isinstance(old, str) and isinstance(new, str) and "\n" in old + new):
+        return ""
+    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm=""))[2:]
+    shown = [f"        {line[0]} {printable(line[1:])}" for line in lines if not line.startswith("@@")]
+    return "\n".join(["changed lines", *shown]) if shown else ""
+
+
+def _value(value: Any) -> str:
+    if value is ABSENT or value is None:
+        return "(absent)"
+    if isinstance(value, list):
+        return ", ".join(map(_value, value)) or "(none)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str) and "\n" in value:
+        return f"({value.count(chr(10))} lines)"
+    return printable(value) or '""'
+
+
+def _field_json(field: Field, change: Change) -> dict[str, Any]:
+    out: dict[str, Any] = {"path": list(field.path)}
+    if _is_secret(field, change.secret):
+        return {**out, "secret": True}
+    sides = {"old": field.old, "new": field.new}
+    return {**out, **{side: _plain(value) for side, value in sides.items() if value is not ABSENT}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Unknown):
+        return {"unknown": [value.id, value.field]}
+    return list(map(_plain, value)) if isinstance(value, list) else value
+
+
+def _masked(value: Any, path: Path, secret: frozenset[Path]) -> Any:
+    if path in secret:
+        return _plain(value) if _empty(value) or isinstance(value, Unknown) else SECRET
+    if isinstance(value, Mapping):
+        return {key: _masked(inner, (*path, key), secret) for key, inner in value.items()}
+    return _plain(value)
