@@ -33,7 +33,7 @@ def summary(plan: Plan) -> str:
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """The same as plain JSON. A secret field is `secret: true` without values, an Unknown `{"unknown": [id, field]}`."""
+    """The same as plain JSON. A secret field has `secret: true`, no values; an Unknown `{"unknown": [id, field]}`."""
     counts = Counter(change.verb for change in plan.changes)
     return {
         "digest": plan.digest,
