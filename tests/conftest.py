@@ -1,0 +1,17 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from support import machine
+
+from meshwright.io.host import Namespace
+
+
+@pytest.fixture
+def hub_host() -> Iterator[Namespace]:
+    """A fresh machine in namespaces: nothing in /etc/wireguard, /etc/meshwright, /etc/systemd/system or /run."""
+    with machine() as host:
+        yield host
