@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support import machine
 
 from meshwright.io.host import Namespace
+from support import machine
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ for d in /etc/wireguard /etc/systemd/system /etc/meshwright; do mount -t tmpfs -
 chmod 700 /etc/wireguard
 mount -t sysfs sysfs /sys 2>/dev/null || true
 ip link set lo up
-echo ready >&3
-exec sleep infinity
+echo ready
+exec sleep infinity >/dev/null
 """
 
 
@@ -37,8 +37,8 @@ def machine(name: str = "hub", rootless: bool = os.geteuid() != 0) -> Iterator[N
     ready, write = os.pipe()
     with tempfile.TemporaryFile() as log:
         holder = subprocess.Popen(
-            ["unshare", *flags, "sh", "-c", SETUP.replace(">&3", f">&{write}")],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(write,),
+            ["unshare", *flags, "sh", "-c", SETUP],
+            stdin=subprocess.DEVNULL, stdout=write, stderr=log,
         )  # fmt: skip
         os.close(write)
         try:

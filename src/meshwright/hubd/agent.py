@@ -1,12 +1,14 @@
-"""The operations that a remote call may ask for."""
+"""The operations that a remote call may ask for: read the hub, write it, put a file, act on a service."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import system
+from . import state, system, units, writing
+
+PATIENCE = 20.0
 
 
 def operate(operation: str, payload: dict[str, Any]) -> dict[str, Any]:
@@ -16,15 +18,47 @@ def operate(operation: str, payload: dict[str, Any]) -> dict[str, Any]:
     return OPERATIONS[operation](payload)
 
 
-def put(payload: dict[str, Any]) -> dict[str, Any]:
+def read(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """{interface, table, mark, sysctl: [key], units: [path], labels: {public key: label}} -> what is there.
+
+    {"resources": {id: attrs}, "problems": [sentence], "peers": {id: {endpoint, handshake, received, sent}}}; the last
+    is observed and no part of any resource: epoch seconds, bytes.
+    """
+    where = state.place(payload)
+    found = state.read(where)
+    return {
+        "resources": state.resources(found, where, payload["labels"], {}),
+        "problems": [f"{where.conf}: {text}" for text in (found.conf.strange if found.conf else ())],
+        "peers": state.observed(found, payload["labels"]),
+    }
+
+
+def write(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """As read, with {"changes": [{id, before, after}], "patience": s} -> {"results": [{id, ok, why, hint, attrs}]}.
+
+    One writer at a time. Nothing is written unless every change finds what it expects ("before").
+    """
+    with system.lock(f"/run/meshwright-{payload['interface']}.lock", payload.get("patience", PATIENCE)):
+        return {"results": writing.write(payload)}
+
+
+def put(payload: Mapping[str, Any]) -> dict[str, Any]:
     """{"path", "data": base64, "mode": int} -> {}"""
-    system.write_file(payload["path"], base64.b64decode(payload["data"]), payload["mode"])
+    try:
+        system.write_file(payload["path"], base64.b64decode(payload["data"]), payload["mode"])
+    except OSError as error:
+        raise system.HubError(f"{payload['path']}: {error.strerror}", "check the path and its permissions") from None
     return {}
 
 
-def ping(payload: dict[str, Any]) -> dict[str, Any]:
-    """Whatever came -> the same: shows that the way there works."""
-    return {"echo": payload}
+def service(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """{"name", "action"} -> {"active": bool, "enabled": bool}; see units.act"""
+    return units.act(payload["name"], payload["action"])
 
 
-OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"put": put, "ping": ping}
+OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "read": read,
+    "write": write,
+    "put": put,
+    "service": service,
+}

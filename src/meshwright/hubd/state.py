@@ -1,0 +1,281 @@
+"""The hub as resources: what is there now, put into the words of hub/... resources; and back into confs and tables.
+
+Every attrs is {"saved": X, "live": X}: what a reboot comes back to, and what works now; a missing half is null.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from . import closed, device, nft, system, units, wg
+
+Attrs = dict[str, Any]
+HALVES = ("saved", "live")
+
+
+class Place(NamedTuple):
+    """What of the hub is meant: names, and the parts that only the wanted side knows."""
+
+    interface: str
+    table: str
+    mark: int = 0
+    sysctl: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+
+    @property
+    def conf(self) -> str:
+        return f"/etc/wireguard/{self.interface}.conf"
+
+    @property
+    def ruleset(self) -> str:
+        return f"/etc/meshwright/{self.table}.json"
+
+    @property
+    def service(self) -> str:
+        return f"wg-quick@{self.interface}.service"
+
+
+def place(payload: Mapping[str, Any]) -> Place:
+    """The place that a payload names."""
+    return Place(
+        payload["interface"],
+        payload["table"],
+        payload.get("mark", 0),
+        tuple(payload.get("sysctl", ())),
+        tuple(payload.get("units", ())),
+    )
+
+
+class State(NamedTuple):
+    """Everything read at one moment. Keys: the public halves of the private keys in conf and device."""
+
+    conf: wg.Conf | None
+    live: device.Live | None
+    keys: Mapping[str, str]
+    enabled: bool
+    objects: list[dict[str, Any]]
+    tables: Mapping[str, Attrs | None]
+    mark: int
+    closed: Attrs | None
+    units: Mapping[str, Attrs]
+
+
+def read(where: Place) -> State:
+    """Read the hub. A few programs, each once, whatever the number of peers."""
+    text = system.read_file(where.conf)
+    conf = wg.parse_conf(text.decode(errors="replace")) if text is not None else None
+    live = device.read(where.interface)
+    objects = listed(where.table)
+    tables = {"saved": _saved(where), "live": nft.parse(objects, where.table)}
+    # a change that leaves the table alone does not name the mark; then the table's own holds
+    mark = where.mark or next((table["mark"] for table in tables.values() if table), 0)
+    return State(
+        conf,
+        live,
+        _public(conf.private_key if conf else "", live.device.private_key if live else ""),
+        units.enabled(where.service),
+        objects,
+        tables,
+        mark,
+        closed.read(where.interface, mark, where.sysctl),
+        {path: unit for path in where.units if (unit := _unit(path))},
+    )
+
+
+def _public(saved: str, live: str) -> dict[str, str]:
+    first = device.public_key(saved)
+    return {"saved": first, "live": first if saved == live else device.public_key(live)}
+
+
+def listed(table: str) -> list[Attrs]:
+    """The table's objects as nft lists them, [] when there is no such table."""
+    done = system.attempt(["nft", "-j", "-f", "-"], stdin=json.dumps({"nftables": nft.listing(table)}).encode())
+    if not done.code:
+        found: list[Attrs] = json.loads(done.out)["nftables"] if done.out.strip() else []
+        return found
+    if "No such file" in done.err:
+        return []
+    lines = done.err.strip().splitlines() or [f"code {done.code}"]
+    raise system.HubError(f"nft: {lines[0][:300]}", "look at what nft says on the hub")
+
+
+def _saved(where: Place) -> Attrs | None:
+    """The table that the saved file would load, None when there is no such file or nft could not load it."""
+    data = system.read_file(where.ruleset)
+    try:
+        return nft.parse(_objects(json.loads(data)["nftables"]), where.table) if data else None
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        return None
+
+
+def _objects(commands: list[Attrs]) -> list[Attrs]:
+    """What a list would show after these `add` commands: elements stand inside their sets."""
+    out: list[Attrs] = []
+    sets: dict[str, list[Any]] = {}
+    for command in commands:
+        for kind, body in command.get("add", {}).items():
+            if kind == "element":
+                sets[body["name"]] += body["elem"]
+            elif kind in ("set", "map"):
+                out.append({kind: {**body, "elem": sets.setdefault(body["name"], [])}})
+            else:
+                out.append({kind: body})
+    return out
+
+
+def _unit(path: str) -> Attrs | None:
+    data = system.read_file(path)
+    if data is None:
+        return None
+    return {"text": data.decode(errors="replace"), "mode": f"{stat.S_IMODE(os.stat(path).st_mode):04o}"}
+
+
+def names(
+    keys: Iterable[str], known: Mapping[str, str], labels: Mapping[str, str], comments: Mapping[str, str]
+) -> dict[str, str]:
+    """Public key -> resource id, for the peers of one half. Every id is used once.
+
+    `known` (key -> id) is what an earlier reading said; then the mesh's labels, then the comments in the conf decide;
+    a peer that nobody knows is called by its key.
+    """
+    keys = list(keys)
+    found = {key: known[key] for key in keys if key in known}
+    taken = set(found.values())
+    for source in (labels, comments):
+        for key in keys:
+            id = f"hub/peer/{source[key]}" if source.get(key) else ""
+            if id and key not in found and id not in taken:
+                found[key] = id
+                taken.add(id)
+    return {key: found.get(key, f"hub/peer/{key}") for key in keys}
+
+
+def resources(state: State, where: Place, labels: Mapping[str, str], known: Mapping[str, Mapping[str, str]]) -> Attrs:
+    """id -> attrs of everything that is there and ours. `known`: half -> names() of an earlier reading."""
+    out: Attrs = {}
+    _both(out, f"hub/interface/{where.interface}", _interface(state))
+    for half, peers in _peers(state, labels, known).items():
+        for id, attrs in peers.items():
+            out.setdefault(id, {"saved": None, "live": None})[half] = attrs
+    for half, table in state.tables.items():
+        for id, attrs in _table(where, table).items():
+            out.setdefault(id, {"saved": None, "live": None})[half] = attrs
+    if state.closed:
+        out[f"hub/closed/{where.interface}"] = {"live": state.closed}
+    out.update({f"hub/unit{path}": unit for path, unit in state.units.items()})
+    return out
+
+
+def _both(out: Attrs, id: str, halves: Attrs) -> None:
+    if any(halves.values()):
+        out[id] = halves
+
+
+def _interface(state: State) -> Attrs:
+    saved = live = None
+    if state.conf is not None:
+        saved = {
+            "public_key": state.keys["saved"],
+            "listen": state.conf.listen,
+            "addresses": list(state.conf.addresses),
+            "mtu": state.conf.mtu,
+            "enabled": state.enabled,
+        }
+    if state.live is not None and state.live.up:
+        live = {
+            "public_key": state.keys["live"],
+            "listen": state.live.device.listen,
+            "addresses": list(state.live.addresses),
+            "mtu": state.live.mtu,
+        }
+    return {"saved": saved, "live": live}
+
+
+def _peers(state: State, labels: Mapping[str, str], known: Mapping[str, Mapping[str, str]]) -> dict[str, Attrs]:
+    blocks = state.conf.peers if state.conf else {}
+    comments = {key: block.label for key, block in blocks.items()}
+    out: dict[str, Attrs] = {"saved": {}, "live": {}}
+    for key, id in names(blocks, known.get("saved", {}), labels, comments).items():
+        block = blocks[key]
+        out["saved"][id] = _peer(key, block.allowed_ips, block.preshared_key)
+    if state.live is None:
+        return out
+    peers = state.live.device.peers
+    routed = set(state.live.routes)
+    for key, id in names(peers, known.get("live", {}), labels, comments).items():
+        peer = peers[key]
+        out["live"][id] = _peer(key, peer.allowed_ips, peer.preshared_key)
+        out["live"][id]["routes"] = [prefix for prefix in peer.allowed_ips if prefix in routed]
+    return out
+
+
+def _peer(key: str, allowed: Iterable[str], shared: str) -> Attrs:
+    return {"public_key": key, "allowed_ips": list(allowed), "preshared_key": shared}
+
+
+def _table(where: Place, table: Mapping[str, Any] | None) -> Attrs:
+    if table is None:
+        return {}
+    own = {key: table[key] for key in ("interface", "mark", "format", "hub", "masquerade")}
+    out: Attrs = {
+        f"hub/table/{where.table}": {**own, "strange": table.get("strange", [])},
+        f"hub/inbound/{where.table}": {"allow": table["inbound"]},
+    }
+    for prefix, right in table["sources"].items():
+        out[f"hub/rights/{prefix}"] = {"peer": right["peer"], "allow": right["allow"]}
+    return out
+
+
+def table(found: Mapping[str, Attrs], where: Place, half: str) -> Attrs | None:
+    """The table that the resources describe in one half: the way back."""
+    own = (found.get(f"hub/table/{where.table}") or {}).get(half)
+    if own is None:
+        return None
+    inbound = (found.get(f"hub/inbound/{where.table}") or {}).get(half) or {"allow": []}
+    rights = {id[len("hub/rights/") :]: attrs.get(half) for id, attrs in found.items() if id.startswith("hub/rights/")}
+    out: Attrs = {key: value for key, value in own.items() if key != "strange"}
+    return {
+        **out,
+        "name": where.table,
+        "sources": {prefix: right for prefix, right in rights.items() if right},
+        "inbound": inbound["allow"],
+    }
+
+
+def observed(state: State, labels: Mapping[str, str]) -> dict[str, Attrs]:
+    """id -> what the live device has seen of the peer: endpoint, handshake (epoch seconds, 0 never), bytes."""
+    peers = state.live.device.peers if state.live else {}
+    blocks = state.conf.peers if state.conf else {}
+    found = names(peers, {}, labels, {key: block.label for key, block in blocks.items()})
+    fields = ("endpoint", "handshake", "received", "sent")
+    return {found[key]: {field: getattr(peer, field) for field in fields} for key, peer in peers.items()}
+
+
+def device_wanted(found: Mapping[str, Attrs], before: wg.Device) -> wg.Device:
+    """The device's peers as the resources want them; what is only observed is left as it was."""
+    peers = {}
+    for _, half in _halves(found, "live"):
+        old = before.peers.get(half["public_key"], wg.Peer())
+        peers[half["public_key"]] = old._replace(
+            allowed_ips=tuple(half["allowed_ips"]), preshared_key=half["preshared_key"]
+        )
+    return before._replace(peers=peers)
+
+
+def conf_wanted(found: Mapping[str, Attrs], before: wg.Conf) -> wg.Conf:
+    """The conf's peers as the resources want them; lines that are not ours stay, in the blocks that stay."""
+    peers = {}
+    for id, half in _halves(found, "saved"):
+        key = half["public_key"]
+        label = "" if id.endswith(key) else id.rpartition("/")[2]
+        extra = before.peers[key].extra if key in before.peers else ()
+        peers[key] = wg.Block(label, tuple(half["allowed_ips"]), half["preshared_key"], extra)
+    return before._replace(peers=peers)
+
+
+def _halves(found: Mapping[str, Attrs], half: str) -> list[tuple[str, Attrs]]:
+    return [(id, attrs[half]) for id, attrs in sorted(found.items()) if id.startswith("hub/peer/") and attrs.get(half)]

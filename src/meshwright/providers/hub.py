@@ -1,0 +1,119 @@
+"""The hub as a system: one remote call reads it, one writes it. What happens there is hubd's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from meshwright.desired.resource import Resource, Resources, Unknown
+from meshwright.errors import HostError
+from meshwright.events import Tell
+from meshwright.io.host import Host, remote
+from meshwright.plan.plan import Change
+from meshwright.providers.base import Result
+
+SECRET = frozenset({("saved", "preshared_key"), ("live", "preshared_key")})
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """One WireGuard interface and one nft table on a host."""
+
+    host: Host
+    interface: str
+    table: str
+    system: str = "hub"
+
+    def read(self, wanted: Resources) -> dict[str, Resource]:
+        """What is there and ours: the interface with all its peers, the table, the rule, the wanted unit files."""
+        answer = remote(self.host, "read", {**self._place(wanted), "labels": _labels(wanted)})
+        return {id: self._resource(id, attrs) for id, attrs in answer["resources"].items()}
+
+    def peers(self, wanted: Resources) -> dict[str, dict[str, Any]]:
+        """What the live device has seen, by id: endpoint, handshake (epoch seconds), received, sent (bytes)."""
+        answer = remote(self.host, "read", {**self._place(wanted), "labels": _labels(wanted)})
+        seen: dict[str, dict[str, Any]] = answer["peers"]
+        return seen
+
+    def apply(self, changes: Sequence[Change], tell: Tell) -> list[Result]:
+        """Write all changes in one call. The hub refuses them all when one of them is not what the plan saw."""
+        stuck = {change.id: _unresolved(change.wanted) for change in changes if change.id != self._interface}
+        if any(stuck.values()):
+            return [_unready(change.id, stuck.get(change.id, [])) for change in changes]
+        batch = [
+            {"id": change.id, "before": change.before, "after": _without_unknown(change.wanted)} for change in changes
+        ]
+        try:
+            answer = remote(self.host, "write", {**self._place(_sides(changes)), "changes": batch}, timeout=300)
+        except HostError as error:
+            return [Result(change.id, False, why=error.message, hint=error.hint) for change in changes]
+        return [Result(r["id"], r["ok"], r["attrs"], r["why"], r["hint"]) for r in answer["results"]]
+
+    @property
+    def _interface(self) -> str:
+        return f"hub/interface/{self.interface}"
+
+    def _place(self, wanted: Resources) -> dict[str, Any]:
+        """What hubd has to know beside the names: the mark, kernel settings and unit files that are wanted."""
+        table = wanted.get(f"hub/table/{self.table}")
+        closed = wanted.get(f"hub/closed/{self.interface}")
+        return {
+            "interface": self.interface,
+            "table": self.table,
+            "mark": (table.attrs.get("live") or {}).get("mark", 0) if table else 0,
+            "sysctl": sorted((closed.attrs.get("live") or {}).get("sysctl", {})) if closed else [],
+            "units": sorted(id.removeprefix("hub/unit") for id in wanted if id.startswith("hub/unit/")),
+        }
+
+    def _resource(self, id: str, attrs: Mapping[str, Any]) -> Resource:
+        kind = id.split("/")[1]
+        after = () if kind in {"table", "closed", "unit"} else (f"hub/table/{self.table}",)
+        if kind == "peer":
+            after = (self._interface,)
+        return Resource(id, attrs, SECRET if kind == "peer" else frozenset(), after)
+
+
+def hub_public_key(host: Host, interface: str, table: str) -> str | None:
+    """The hub's public key as found on it, saved before live; None while there is none."""
+    resource = Hub(host, interface, table).read({}).get(f"hub/interface/{interface}")
+    halves = [resource.attrs[half] or {} for half in ("saved", "live")] if resource else []
+    return next((half["public_key"] for half in halves if half.get("public_key")), None)
+
+
+def _labels(wanted: Resources) -> dict[str, str]:
+    """Public key -> label of the wanted peers whose key is known."""
+    out = {}
+    for id, resource in wanted.items():
+        if id.startswith("hub/peer/"):
+            key = (resource.attrs.get("live") or {}).get("public_key")
+            if isinstance(key, str):
+                out[key] = id.removeprefix("hub/peer/")
+    return out
+
+
+def _sides(changes: Sequence[Change]) -> dict[str, Resource]:
+    """The changes as resources, wanted where there is something wanted, for what `_place` reads off them."""
+    return {c.id: Resource(c.id, c.wanted if c.wanted is not None else c.before or {}) for c in changes}
+
+
+def _unresolved(tree: Any) -> list[str]:
+    if isinstance(tree, Unknown):
+        return [tree.id]
+    if isinstance(tree, Mapping):
+        return [id for value in tree.values() for id in _unresolved(value)]
+    return []
+
+
+def _without_unknown(tree: Any) -> Any:
+    """Plain JSON: the interface's own key, which the hub settles, is null."""
+    if isinstance(tree, Unknown):
+        return None
+    if isinstance(tree, Mapping):
+        return {key: _without_unknown(value) for key, value in tree.items()}
+    return tree
+
+
+def _unready(id: str, missing: list[str]) -> Result:
+    why = f"{missing[0]} has no value yet" if missing else "not written: another change of the same batch was not ready"
+    return Result(id, False, why=why, hint="see why that one failed, then apply again")
