@@ -1,1 +1,1 @@
-"""."""
+"""The command line: parse, call flow, show, exit code. Decides nothing."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from meshwright.desired.resource import Unknown
+from meshwright.desired.resource import Resource, Unknown
 from meshwright.plan.diff import ABSENT, Field, Path
 from meshwright.plan.plan import Change, Plan, Verb
 
@@ -50,6 +50,11 @@ def masked(attrs: Mapping[str, Any], secret: Iterable[Path]) -> dict[str, Any]:
     """The attributes of a resource as plain JSON, secrets replaced by `(secret)`."""
     paths = frozenset(secret)
     return {key: _masked(value, (key,), paths) for key, value in attrs.items()}
+
+
+def described(resource: Resource) -> str:
+    """One resource as a plan shows its creation, without the mark."""
+    return "\n".join(_block(Change(resource.id, None, resource.attrs, resource.secret)))[2:]
 
 
 def printable(value: object) -> str:

@@ -1,0 +1,99 @@
+"""The program `meshwright`: the list of commands, and the one place where errors become exit codes.
+
+    0  done, or nothing to do        3  applied in part
+    1  the user can mend it          4  the mesh is not what the file says
+    2  changes are pending          70  our bug             130  interrupted
+
+Nothing heavy is imported here: `--help`, completion and `version` run on every TAB and must stay quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from meshwright.cli.lazy import Entry, LazyGroup
+from meshwright.cli.output import Output, PipeClosed, Settings
+from meshwright.errors import MeshwrightError
+
+BUG, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
+REPORT = "this is a bug of meshwright: report it with the lines above, the command and `meshwright version`"
+
+COMMANDS = {
+    "check": Entry("check:check", "Find every problem of the mesh file."),
+    "show": Entry("check:show", "Show the resources that the mesh file stands for."),
+    "schema": Entry("check:schema", "Print the JSON Schema of the mesh file."),
+    "plan": Entry("change:plan", "Show what would change."),
+    "apply": Entry("change:apply", "Change it: make the world what the file says."),
+    "drift": Entry("change:drift", "Tell whether the world is still what the file says."),
+    "status": Entry("prove:status", "Show who is connected."),
+    "peer": Entry("peer:peer", "Friends: add, remove, disable, enable, rename, list, conf, qr."),
+    "lab": Entry("lab:lab", "The mesh on this one machine: up, down, exec, status, verify."),
+    "completion": Entry("about:completion", "Print the completion script of a shell."),
+    "version": Entry("about:version", "Print the version."),
+}
+
+
+@click.group(cls=LazyGroup, entries=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Let friends into a homelab over WireGuard: one mesh file, and one loop that makes it true.
+
+    check, plan, apply, verify. With --lab the same file against a copy of the mesh on this machine (`lab up`).
+    """
+
+
+def main() -> NoReturn:
+    """The entry point of the installed program."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code. Everything a user can meet is turned into words here."""
+    out = Output(Settings(), wants_json(arguments))
+    try:
+        code = cli.main(list(arguments), prog_name="meshwright", standalone_mode=False, obj=out)
+        sys.stdout.flush()
+    except (PipeClosed, BrokenPipeError):
+        return _pipe_closed()
+    except (KeyboardInterrupt, click.Abort):
+        out.note("interrupted; whatever was done is done: run the command again to go on")
+        return INTERRUPTED
+    except (MeshwrightError, click.ClickException) as error:
+        return _told(out, error)
+    except Exception as error:  # noqa: BLE001 the one place that turns a bug into an exit code
+        return _bug(out, error)
+    return code if isinstance(code, int) else 0
+
+
+def _told(out: Output, error: MeshwrightError | click.ClickException) -> int:
+    """An error that the user can mend, in his words."""
+    if isinstance(error, MeshwrightError):
+        return out.failure(error)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        out.note(error.format_message())
+        return 1
+    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "meshwright"
+    return out.error(error.format_message(), f"see `{path} --help`", 1)
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether the command line asks for JSON: errors found before it is parsed are to be JSON too."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return "--output=json" in arguments or any(pair in (("--output", "json"), ("-o", "json")) for pair in pairs)
+
+
+def _pipe_closed() -> int:
+    # whoever read us went away, as `head` does: no complaint, and none from Python's own flush at exit
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return PIPE_CLOSED
+
+
+def _bug(out: Output, error: Exception) -> int:
+    import traceback
+
+    traceback.print_exception(error)
+    return out.error(f"{type(error).__name__}: {error}", REPORT, BUG)

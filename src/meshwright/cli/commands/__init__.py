@@ -1,0 +1,1 @@
+"""One module per family of commands. They import what they need when they run, so that listing them costs nothing."""

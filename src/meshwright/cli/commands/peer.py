@@ -1,0 +1,130 @@
+"""peer: a friend's life in the mesh. Edits change the file and nothing else; apply makes them true."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from meshwright.cli.lazy import Command, OnMesh
+from meshwright.cli.names import complete_peer
+from meshwright.cli.output import Output, colourful
+
+if TYPE_CHECKING:
+    from meshwright.spec.model import Device
+
+label = click.argument("label", shell_complete=complete_peer)
+
+
+@click.group(short_help="Friends in the mesh.")
+def peer() -> None:
+    """Friends: add, remove, disable, enable, rename, list, conf, qr.
+
+    The first five edit the mesh file, comments kept, and change nothing else: `meshwright apply` makes it true.
+    """
+
+
+@peer.command("list", cls=Command)
+@click.pass_obj
+def list_(out: Output) -> int:
+    """List every device of every friend."""
+    from datetime import UTC, datetime
+
+    from meshwright.cli import meshfile
+    from meshwright.cli.columns import columns
+
+    now = datetime.now(UTC)
+    devices = meshfile.mesh(out).devices
+    states = [_state(device, device.active(now)) for device in devices]
+    rows = [
+        (d.label, ", ".join(map(str, d.addresses)), state, d.namespace or "-", ", ".join(d.groups) or "-")
+        for d, state in zip(devices, states, strict=True)
+    ]
+    data = [
+        {
+            "label": d.label,
+            "peer": d.peer,
+            "addresses": [str(address) for address in d.addresses],
+            "state": state,
+            "expires": d.expires,
+            "namespace": d.namespace,
+            "groups": list(d.groups),
+            "lan": [str(network) for network in d.lan],
+        }
+        for d, state in zip(devices, states, strict=True)
+    ]
+    return out.result({"devices": data}, columns([("DEVICE", "ADDRESS", "STATE", "NAMESPACE", "GROUPS"), *rows]))
+
+
+def _state(device: Device, active: bool) -> str:
+    return "active" if active else "disabled" if device.disabled else "expired"
+
+
+@peer.command(cls=OnMesh)
+@label
+@click.option("--show", is_flag=True, help="Print the file itself, private key and all.")
+@click.pass_obj
+def conf(out: Output, label: str, show: bool) -> int:
+    """Say where a friend's .conf is; with --show print it.
+
+    LABEL is a device (bjorn-phone) or a friend with one device. The file holds a private key, unless the friend gave
+    his public key: send it over a channel that only he can read.
+    """
+    found, path, text = _conf(out, label)
+    private = _private(text)
+    data = {"label": found.label, "path": str(path), "private_key": private, **({"conf": text} if show else {})}
+    if private and not show:
+        out.note("this file holds a private key: send it over a channel that only its owner can read")
+    return out.result(data, text.rstrip("\n") if show else str(path))
+
+
+@peer.command(cls=OnMesh)
+@label
+@click.option("--show", is_flag=True, help="Draw it even where stdout is no terminal.")
+@click.option("--invert", is_flag=True, help="Without colours: for dark letters on a light terminal.")
+@click.pass_obj
+def qr(out: Output, label: str, show: bool, invert: bool) -> int:
+    """Draw a friend's .conf as a QR code, for the WireGuard app of a phone.
+
+    Whoever sees it has the private key, so it is drawn on a terminal only, unless --show says otherwise.
+    """
+    from meshwright.cli.qr import drawing
+    from meshwright.errors import MeshwrightError
+
+    if out.json or not (show or sys.stdout.isatty()):
+        raise MeshwrightError(
+            "a QR code of a private key is drawn on a terminal only",
+            "run it on a terminal, or use --show, or `meshwright peer conf --show` for the text",
+        )
+    found, _, text = _conf(out, label)
+    if _private(text):
+        out.note(f"this shows the private key of {found.label}: mind who looks; clear the screen afterwards")
+    else:
+        raise MeshwrightError(
+            f"{found.label} has a private key of its own, which is not in its .conf",
+            f"send the file instead: meshwright peer conf {found.label}",
+        )
+    return out.result({}, drawing(text, colour=colourful(sys.stdout), invert=invert))
+
+
+def _conf(out: Output, label: str) -> tuple[Device, Path, str]:
+    from meshwright.cli import meshfile, world
+    from meshwright.errors import MeshwrightError
+    from meshwright.io import files
+
+    mesh = meshfile.mesh(out)
+    found = meshfile.device(mesh, label)
+    path = world.clients(out, mesh) / f"{found.label}.conf"
+    text = files.read_private(path)
+    if text is None:
+        raise MeshwrightError(
+            f"{found.label} has no .conf yet", "run `meshwright apply`: it writes one for every active device"
+        )
+    return found, path, text + "\n"
+
+
+def _private(text: str) -> bool:
+    """Whether a .conf holds a private key: a friend with a key of his own gets a file with the place left empty."""
+    return any(line.startswith("PrivateKey") and line.partition("=")[2].strip() for line in text.splitlines())

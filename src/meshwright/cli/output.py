@@ -1,0 +1,164 @@
+"""What a command says and where: results on stdout, progress and errors on stderr, or one JSON document on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from meshwright.errors import MeshwrightError, Problem, SpecError
+from meshwright.events import Changed, Checked, Event, Failed, Progress, Started, Tell
+
+COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red"}
+
+
+class PipeClosed(Exception):
+    """Whoever read our output went away. Not an OSError, which click would turn into an exit code of its own."""
+
+
+@dataclass
+class Settings:
+    """The options that every command takes, before its name or after."""
+
+    file: Path | None = None
+    output: str = ""
+    lab: bool = False
+    verbose: bool = False
+
+
+class Output:
+    """The way out of one run of the program. Holds no secret: whoever hands it a value has masked it."""
+
+    def __init__(self, settings: Settings, json: bool) -> None:
+        self.settings = settings
+        self.json = json
+
+    def result(self, data: Mapping[str, Any], text: str, error: MeshwrightError | None = None) -> int:
+        """Print what a command found, and the error it ends with, if any. Returns the exit code."""
+        if self.json:
+            _write_json({**data, **({"error": _as_json(error)} if error else {})})
+            return error.exit_code if error else 0
+        self.say(text)
+        return self.failure(error) if error else 0
+
+    def say(self, text: str) -> None:
+        """A part of the result, for people."""
+        if text and not self.json:
+            _write(text)
+
+    def marked(self, text: str) -> str:
+        """Lines that begin with a mark of the plan (+ - ~ !), coloured on a terminal."""
+        if self.json or not colourful(sys.stdout):
+            return text
+        return "\n".join(
+            click.style(line, fg=COLOURS[line.lstrip()[:1]]) if line.lstrip()[:2] in _MARKS else line
+            for line in text.split("\n")
+        )
+
+    def note(self, text: str) -> None:
+        """One line beside the result; never part of it."""
+        click.echo(text, err=True)
+
+    def failure(self, error: MeshwrightError) -> int:
+        if self.json:
+            _write_json({"error": _as_json(error)})
+        else:
+            click.echo(error.message if isinstance(error, SpecError) else f"error: {error.message}", err=True)
+            click.echo(f"next: {_hint(error)}", err=True)
+        return error.exit_code
+
+    def error(self, message: str, hint: str, code: int) -> int:
+        """An error that is no MeshwrightError: a wrong command line, or a bug."""
+        if self.json:
+            _write_json({"error": {"message": message, "hint": hint, "exit_code": code}})
+        else:
+            click.echo(f"error: {message}\nnext: {hint}", err=True)
+        return code
+
+    @contextmanager
+    def progress(self) -> Iterator[Tell]:
+        """A listener for the block: drawn on a terminal, plain lines elsewhere. Always on stderr."""
+        if colourful(sys.stderr) and not self.settings.verbose:
+            from meshwright.cli.render import drawn
+
+            with drawn() as tell:
+                yield tell
+        else:
+            yield self._tell
+
+    def _tell(self, event: Event) -> None:
+        line = event_line(event, self.settings.verbose)
+        if line:
+            self.note(line)
+
+
+_MARKS = tuple(f"{mark} " for mark in COLOURS)
+
+
+def event_line(event: Event, verbose: bool) -> str:
+    """One event as a line; empty when it is only worth a line with --verbose."""
+    line = ""
+    match event:
+        case Started(what, total):
+            line = f"{what} ({total})" if total else what
+        case Failed(id, verb, why, hint):
+            line = f"! could not {verb} {id}: {why}" + (f" ({hint})" if hint else "")
+        case Checked(name, False, expected, observed):
+            line = f"! {name}: expected {expected}, saw {observed}"
+        case Progress(what) if verbose:
+            line = f"  {what}"
+        case Changed(id, verb) if verbose:
+            line = f"  {verb}d {id}"
+        case Checked(name) if verbose:
+            line = f"  ok {name}"
+    return line
+
+
+def colourful(stream: IO[str]) -> bool:
+    """Whether colours and drawings belong on this stream: a terminal, and no NO_COLOR (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _write_json(document: Mapping[str, Any]) -> None:
+    import json
+
+    _write(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def _write(text: str) -> None:
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise PipeClosed from None
+
+
+def _as_json(error: MeshwrightError) -> dict[str, Any]:
+    out: dict[str, Any] = {"message": error.message, "hint": _hint(error), "exit_code": error.exit_code}
+    if isinstance(error, SpecError):
+        out |= {"message": _counted(error.problems), "problems": [problem_json(p) for p in error.problems]}
+    return out
+
+
+def problem_json(problem: Problem) -> dict[str, Any]:
+    return {key: value for key, value in asdict(problem).items() if key != "source"}
+
+
+def _counted(problems: tuple[Problem, ...]) -> str:
+    count = sum(problem.severity == "error" for problem in problems)
+    return f"{count} problem{'' if count == 1 else 's'} in the mesh file"
+
+
+def _hint(error: MeshwrightError) -> str:
+    if error.hint:
+        return error.hint
+    return (
+        "correct the file, then run `meshwright check`"
+        if isinstance(error, SpecError)
+        else "correct that and try again"
+    )

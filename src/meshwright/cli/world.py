@@ -1,0 +1,74 @@
+"""The systems that a command acts on: those of the house, or with --lab those of the running lab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meshwright import discover, flow
+from meshwright.cli import meshfile
+from meshwright.cli.output import Output
+from meshwright.desired import state
+from meshwright.providers import table
+from meshwright.providers.base import Provider
+from meshwright.providers.hub import Hub
+from meshwright.providers.table import Places
+from meshwright.spec.model import Mesh
+
+if TYPE_CHECKING:
+    from meshwright.lab import Lab
+
+
+@dataclass(frozen=True)
+class World:
+    """A mesh and where it is real. In the lab, the mesh is the one that the lab plays."""
+
+    mesh: Mesh
+    places: Places
+    providers: Mapping[str, Provider]
+
+
+def world(out: Output) -> World:
+    """The mesh of the file with its systems."""
+    chosen = meshfile.mesh(out)
+    if out.settings.lab:
+        return in_lab(chosen)
+    places = table.real(chosen, meshfile.folder(out))
+    return World(chosen, places, table.providers(chosen, places))
+
+
+def in_lab(chosen: Mesh) -> World:
+    """The same mesh with the systems of its running lab."""
+    from meshwright.lab import play
+
+    played, places = play.played(chosen), play.places(running(chosen.name))
+    return World(played, places, table.providers(played, places))
+
+
+def running(name: str) -> Lab:
+    """The lab of the mesh `name`. LabError when it is not up."""
+    from meshwright import lab
+
+    return lab.open(lab.directory(name))
+
+
+def clients(out: Output, chosen: Mesh) -> Path:
+    """The folder of the .conf files."""
+    return in_lab(chosen).places.clients if out.settings.lab else meshfile.folder(out) / chosen.files.clients
+
+
+def look(out: Output, where: World) -> flow.View:
+    """One look at everything, with progress."""
+    with out.progress() as tell:
+        return flow.look(where.mesh, where.providers, where.places.services, tell)
+
+
+def seen(where: World) -> dict[str, dict[str, Any]]:
+    """What the hub's device saw of each peer, by label: endpoint, handshake (unix time), received, sent (bytes)."""
+    hub = where.providers["hub"]
+    assert isinstance(hub, Hub)
+    draft = state.state(where.mesh, discover.read(where.places.services))
+    wanted = state.known(draft, where.providers["files"].read(draft))
+    return {id.removeprefix("hub/peer/"): peer for id, peer in sorted(hub.peers(wanted).items())}
