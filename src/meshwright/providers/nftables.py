@@ -75,8 +75,10 @@ class NftablesGateway:
         self.host.put(self._saved, text + b"\n", 0o644)
         self.host.put(f"/etc/systemd/system/{self._unit}", _unit(self._saved).encode(), 0o644)
         service(self.host, self._unit, "enable")
+        service(self.host, self._unit, "start")  # only an active unit follows the firewall's reload
 
     def _remove(self, family: str) -> None:
+        service(self.host, self._unit, "stop")
         service(self.host, self._unit, "disable")
         self._must(["rm", "-f", self._saved, f"/etc/systemd/system/{self._unit}"])
         # add before delete: deleting a table that is gone already is no error then
