@@ -1,4 +1,4 @@
-"""The nftables gateway against real nft: written, read back, drift seen, back after a flush and a reload, gone again."""
+"""The nftables gateway against real nft: written, read back, drift seen, back after a reload, gone again."""
 
 from __future__ import annotations
 
