@@ -56,7 +56,7 @@ SENTENCES = {
 
 
 def check() -> bool:
-    """Whether the lab needs a user namespace of its own. LabError names what is missing and mends it ."""
+    """Whether the lab needs a user namespace of its own. LabError names what is missing and mends it."""
     _tools()
     modes = ["rootless"] if os.geteuid() else ["root", "rootless"]
     faults: list[str] = []

@@ -100,7 +100,7 @@ def links(items: list[dict[str, Any]]) -> dict[str, Any]:
 def _plug(item: dict[str, Any]) -> None:
     """Make the links ports of their bridges; a bridge that is not there yet comes first."""
     missing = sorted({bridge for _, bridge in item["plugs"] if not Path("/sys/class/net", bridge).exists()})
-    lines = [line for b in missing for line in (f"link add {b} type bridge", f"link set {b} up")]
+    lines = [line for b in missing for line in (f"link add {b} type bridge mcast_snooping 0", f"link set {b} up")]
     lines += [f"link set {name} master {bridge} up" for name, bridge in item["plugs"]]
     _addresses({"ip": lines})
 

@@ -32,6 +32,7 @@ def isolate(name: str, files: dict[str, str]) -> int:
     safe = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
     kernel.mount("proc", "/proc", "proc", safe)
     kernel.mount("sysfs", "/sys", "sysfs", safe)
+    _quick_neighbours()
     kernel.mount("run", "/run", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
     for folder in ("wireguard", "lock"):
         Path("/run", folder).mkdir(mode=0o755)
@@ -42,6 +43,14 @@ def isolate(name: str, files: dict[str, str]) -> int:
     if not os.access("/root", os.W_OK):
         kernel.mount("root", "/root", "tmpfs", 0, "mode=700")
     return outer
+
+
+def _quick_neighbours() -> None:
+    """No duplicate address detection: every address here is given by us, and its second of silence would be seen."""
+    for scope in ("all", "default"):
+        for key in ("accept_dad", "dad_transmits"):
+            with contextlib.suppress(OSError):  # a kernel without IPv6
+                Path(f"/proc/sys/net/ipv6/conf/{scope}/{key}").write_text("0")
 
 
 def _etc(base: Path, files: dict[str, str]) -> None:
