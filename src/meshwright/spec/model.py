@@ -1,19 +1,41 @@
-"""The mesh file as frozen values. Every key of version 1 is here; JSON Schema and the reference come from these classes.
+"""The mesh file as frozen values: every key of version 1; JSON Schema and the reference come from these classes.
 
-Knows shapes and defaults of single values. What values mean together is rules.py, where they stand is load.py.
+Knows shapes and defaults of single values. What values mean together is rules/, where they stand is load.py.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    Strict,
+    Tag,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from meshwright import keys
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+
+
+def _wrong(text: str, hint: str = "") -> PydanticCustomError:
+    """A fault of one value, in our own words."""
+    return PydanticCustomError("said", "{text}", {"text": text, "hint": hint})
 
 
 def _listed(value: Any) -> Any:
@@ -21,29 +43,161 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else (value,)
 
 
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """Marks a list that may be written as its only item, for reading and in the JSON Schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_listed, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        listed = handler(schema)
+        return {"anyOf": [listed["items"], listed]}
+
+
+def _address(value: Any) -> Address:
+    if isinstance(value, IPv4Address | IPv6Address):
+        return value
+    if not isinstance(value, str):
+        raise _wrong("not an address", "write it as 10.100.2.1 or fd00::1")
+    try:
+        if ":" not in value:
+            return IPv4Address(value)
+        address = IPv6Address(value)
+    except ValueError:
+        bare = value.partition("/")[0]
+        raise _wrong("not an address", f"write {bare}, without the length" if "/" in value else "") from None
+    if address.scope_id or address.ipv4_mapped:
+        raise _wrong("an address without a zone and not an IPv4 address in IPv6 clothes is needed")
+    return address
+
+
+def _network(value: Any) -> Network:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    if not isinstance(value, str):
+        raise _wrong("not a network", "write it as 10.100.0.0/16 or fd00::/64")
+    try:
+        return ip_network(value)
+    except ValueError:
+        pass
+    try:
+        wide = ip_network(value, strict=False)
+    except ValueError:
+        raise _wrong("not a network", "write it as 10.100.0.0/16 or fd00::/64") from None
+    raise _wrong("the address has bits set behind the length", f"did you mean {wide}?")
+
+
+def _shape(pattern: str, text: str, hint: str = "", most: int = 253) -> AfterValidator:
+    """A validator for texts that match `pattern` whole and are at most `most` long."""
+    match = re.compile(pattern).fullmatch
+
+    def check(value: str) -> str:
+        if len(value) > most:
+            raise _wrong(f"longer than {most} characters")
+        if not match(value):
+            raise _wrong(text, hint)
+        return value
+
+    return AfterValidator(check)
+
+
+def _key(value: str) -> str:
+    why = keys.fault(value)
+    if why:
+        raise _wrong(f"not a WireGuard key: {why}", "a key is 44 characters, as `wg pubkey` prints it")
+    return value
+
+
+def _expires(value: str) -> str:
+    try:
+        expiry(value)
+    except (ValueError, OverflowError) as error:
+        own = str(error) if "offset" in str(error) else "not a date"
+        raise _wrong(own, "write 2027-06-30 or 2027-06-30T18:00:00+02:00") from None
+    return value
+
+
+def _one_bit(value: int) -> int:
+    if value.bit_count() != 1:
+        raise _wrong("the mark must be exactly one bit", "for example 0x100000")
+    return value
+
+
+def _secret_kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return next((kind for kind in ("env", "file", "command") if kind in value), None)
+    kinds: dict[type, str] = {FromEnvironment: "env", FromFile: "file", FromCommand: "command"}
+    return kinds.get(type(value))
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
 
 
-Addresses = Annotated[tuple[Address, ...], BeforeValidator(_listed), Field(min_length=1)]
-Networks = Annotated[tuple[Network, ...], BeforeValidator(_listed), Field(min_length=1)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_LOWER = "small letters, digits and - between them"
+
+AnAddress = Annotated[Address, PlainValidator(_address), WithJsonSchema({"type": "string", "title": "IP address"})]
+ANetwork = Annotated[
+    Network, PlainValidator(_network), WithJsonSchema({"type": "string", "title": "Network in CIDR form"})
+]
+Addresses = Annotated[tuple[AnAddress, ...], _Listed(), Field(min_length=1)]
+Networks = Annotated[tuple[ANetwork, ...], _Listed(), Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Text, ...], _Listed(), Field(min_length=1)]
+Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
+Mtu = Annotated[int, Strict(), Field(ge=1280, le=65535)]
+Flag = Annotated[bool, Strict()]
+PublicKey = Annotated[str, AfterValidator(_key)]
+Expires = Annotated[str, AfterValidator(_expires)]
+Label = Annotated[str, _shape(LABEL, "not a DNS label", _LOWER, 63)]
+Subdomain = Annotated[str, _shape(rf"{LABEL}(?:\.{LABEL})*", "not a DNS name", f"{_LOWER}; dots between labels")]
+Interface = Annotated[
+    str, _shape(r"(?!\.{1,2}$)[A-Za-z0-9_.=+-]+", "not an interface name", "letters, digits, _ . = + - only", 15)
+]
+Quantity = Annotated[
+    str, _shape(r"[0-9]+(?:\.[0-9]+)?(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", "not a quantity", "as in 500m, 4 or 8Gi")
+]
+Duration = Annotated[str, _shape(r"(?:[0-9]{1,9}(?:ms|s|m|h|d))+", "not a duration", "as in 30s, 5m or 720h")]
+Url = Annotated[str, _shape(r"https?://[^\s/]+(?:/\S*)?", "not a URL", "it begins with https://", 2000)]
+Recipient = Annotated[
+    str,
+    _shape(
+        r"age1[02-9ac-hj-np-z]{50,}|(?:ssh-ed25519|ssh-rsa) [A-Za-z0-9+/=]+(?: .*)?",
+        "not an age or SSH public key",
+        "it begins with age1, ssh-ed25519 or ssh-rsa",
+        2000,
+    ),
+]
 
 
 class FromEnvironment(_Model):
-    env: str
+    """A secret in an environment variable."""
+
+    env: Text = Field(description="Name of the variable.")
 
 
 class FromFile(_Model):
-    file: str
+    """A secret in a file."""
+
+    file: Text = Field(description="Path of the file, from the mesh file's folder.")
 
 
 class FromCommand(_Model):
-    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    """A secret that a command prints."""
+
+    command: Annotated[tuple[Text, ...], Field(min_length=1, description="The program and its arguments.")]
 
 
-SecretSource = FromEnvironment | FromFile | FromCommand
+SecretSource = Annotated[
+    Annotated[FromEnvironment, Tag("env")] | Annotated[FromFile, Tag("file")] | Annotated[FromCommand, Tag("command")],
+    Discriminator(
+        _secret_kind,
+        custom_error_type="secret_source",
+        custom_error_message="a secret is never in the file itself",
+    ),
+]
 
 
 class Connection(_Model):
@@ -53,24 +207,24 @@ class Connection(_Model):
     host: str | None = None
     user: str | None = None
     port: Port | None = None
-    become: bool = False
+    become: Flag = False
 
 
 class NextHub(_Model):
-    interface: str
+    interface: Interface
     listen: Port
-    public_key: str | None = None
+    public_key: PublicKey | None = None
 
 
 class Hub(_Model):
-    node: str
-    address: Address
-    interface: str
-    endpoint: str
+    node: Subdomain
+    address: AnAddress
+    interface: Interface
+    endpoint: Text
     listen: Port | None = None
-    public_key: str | None = None
-    mtu: Annotated[int, Field(ge=1280, le=65535)] = 1420
-    mark: Annotated[int, Field(gt=0, le=0x80000000)] = 0x100000
+    public_key: PublicKey | None = None
+    mtu: Mtu = 1420
+    mark: Annotated[int, Strict(), Field(gt=0, le=0x80000000), AfterValidator(_one_bit)] = 0x100000
     next: NextHub | None = None
     connection: Connection | None = None
 
@@ -90,55 +244,80 @@ class Hub(_Model):
 
 
 class Dns(_Model):
-    server: Address
+    server: AnAddress
     domains: tuple[str, ...] = ()
     mode: Literal["none", "split", "all"] = "none"
 
 
-def _dns(value: Any) -> Any:
-    return {"server": value} if isinstance(value, str) else value
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """`dns: ADDRESS` means {server: ADDRESS}."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def widen(value: Any) -> Any:
+            return {"server": value} if isinstance(value, str) else value
+
+        return core_schema.no_info_before_validator_function(widen, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "title": "Address of the server"}, handler(schema)]}
 
 
 class NetworkSection(_Model):
     cidr: Networks
     hub: Addresses
     routes: dict[str, Networks] = Field(default_factory=dict)
-    dns: Annotated[Dns | None, BeforeValidator(_dns)] = None
+    dns: Annotated[Dns, _Server()] | None = None
     return_path: Literal["masquerade", "nodes", "gateway"] = "masquerade"
 
 
 class Quota(_Model):
-    cpu: str | None = None
-    memory: str | None = None
-    pods: Annotated[int, Field(ge=0)] | None = None
+    cpu: Quantity | None = None
+    memory: Quantity | None = None
+    pods: Annotated[int, Strict(), Field(ge=0)] | None = None
 
 
 class Limits(_Model):
-    cpu: str | None = None
-    memory: str | None = None
+    cpu: Quantity | None = None
+    memory: Quantity | None = None
+
+
+def _egress(value: Any) -> Any:
+    if isinstance(value, str) and value not in ("internet", "none"):
+        raise _wrong("neither internet nor none", "networks are a list: [203.0.113.0/24]")
+    return value if isinstance(value, str) else tuple(_network(item) for item in _listed(value))
+
+
+Egress = Annotated[
+    Literal["internet", "none"] | tuple[Network, ...],
+    PlainValidator(_egress),
+    WithJsonSchema(
+        {"anyOf": [{"enum": ["internet", "none"]}, {"type": "array", "items": {"type": "string"}}], "title": "Egress"}
+    ),
+]
 
 
 class Tenant(_Model):
     role: Literal["admin", "restricted"] | None = None
     quota: Quota | None = None
     limits: Limits | None = None
-    egress: Literal["internet", "none"] | tuple[Network, ...] | None = None
-    network_policy: bool | None = None
-    admission: bool | None = None
+    egress: Egress | None = None
+    network_policy: Flag | None = None
+    admission: Flag | None = None
     storage_classes: tuple[str, ...] | None = None
     registries: tuple[str, ...] | None = None
 
 
 class _DeviceKeys(_Model):
-    public_key: str | None = None
-    next_public_key: str | None = None
-    preshared_key: bool = False
-    keepalive: Annotated[int, Field(ge=0, le=65535)] = 25
-    expires: str | None = None
-    disabled: bool = False
-    lan: Annotated[tuple[Network, ...], BeforeValidator(_listed)] = ()
-    routes: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
-    mtu: Annotated[int, Field(ge=1280, le=65535)] | None = None
+    public_key: PublicKey | None = None
+    next_public_key: PublicKey | None = None
+    preshared_key: Flag = False
+    keepalive: Annotated[int, Strict(), Field(ge=0, le=65535)] = 25
+    expires: Expires | None = None
+    disabled: Flag = False
+    lan: Annotated[tuple[ANetwork, ...], _Listed()] = ()
+    routes: Annotated[tuple[str, ...], _Listed()] | None = None
+    mtu: Mtu | None = None
 
 
 class DeviceSection(_DeviceKeys):
@@ -146,25 +325,25 @@ class DeviceSection(_DeviceKeys):
 
 
 class Peer(_DeviceKeys):
-    address: Annotated[tuple[Address, ...], BeforeValidator(_listed)] | None = None
+    address: Addresses | None = None
     devices: dict[str, DeviceSection] | None = None
-    namespace: str | None = None
-    groups: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
-    recipient: str | None = None
-    always_on: bool = False
+    namespace: Label | None = None
+    groups: Annotated[tuple[str, ...], _Listed()] = ()
+    recipient: Recipient | None = None
+    always_on: Flag = False
     tenant: Tenant | None = None
 
 
 class Service(_Model):
-    address: Annotated[tuple[Address, ...], BeforeValidator(_listed)] | None = None
+    address: Addresses | None = None
     kubernetes: str | None = None
-    ports: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
+    ports: Annotated[tuple[str, ...], _Listed()] = ()
 
 
 class Allow(_Model):
     from_: Names = Field(alias="from")
     to: Names
-    ports: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = None
+    ports: Annotated[tuple[str, ...], _Listed()] | None = None
 
 
 class Test(_Model):
@@ -186,13 +365,13 @@ class Forward(_Model):
 
 
 class _Gateway(_Model):
-    static_route: bool = False
+    static_route: Flag = False
     forward: Forward = Forward()
 
 
 class UnifiGateway(_Gateway):
     kind: Literal["unifi"]
-    url: str
+    url: Url
     site: str = "default"
     api_key: SecretSource | None = None
     username: str | None = None
@@ -204,7 +383,7 @@ class UnifiGateway(_Gateway):
 
 class OpnsenseGateway(_Gateway):
     kind: Literal["opnsense"]
-    url: str
+    url: Url
     key: SecretSource
     secret: SecretSource
     fingerprint: str | None = None
@@ -214,7 +393,7 @@ class OpnsenseGateway(_Gateway):
 
 class MikrotikGateway(_Gateway):
     kind: Literal["mikrotik"]
-    url: str
+    url: Url
     username: str
     password: SecretSource
     fingerprint: str | None = None
@@ -258,7 +437,7 @@ class Rfc2136(_Model):
     zone: str
     name: str
     key: TsigKey
-    ttl: Annotated[int, Field(ge=1, le=86400)] = 60
+    ttl: Annotated[int, Strict(), Field(ge=1, le=86400)] = 60
     echo: str | None = None
 
 
@@ -267,12 +446,12 @@ DnsUpdate = Annotated[NoDnsUpdate | Rfc2136, Field(discriminator="kind")]
 
 class Secrets(_Model):
     directory: str = ".meshwright"
-    recipients: tuple[str, ...] = ()
+    recipients: tuple[Recipient, ...] = ()
 
 
 class Deployer(_Model):
-    name: str = "mesh-deployer"
-    namespace: str = "default"
+    name: Subdomain = "mesh-deployer"
+    namespace: Label = "default"
 
 
 class Oidc(_Model):
@@ -282,21 +461,21 @@ class Oidc(_Model):
 
 
 class Access(_Model):
-    namespace: str = "collective-access"
-    ttl: str = "720h"
+    namespace: Label = "collective-access"
+    ttl: Duration = "720h"
     issuer: Literal["token", "oidc"] = "token"
     oidc: Oidc | None = None
 
 
 class Ingress(_Model):
-    namespace: str = "kube-system"
+    namespace: Label = "kube-system"
     domain: str | None = None
 
 
 class Kubernetes(_Model):
     context: str | None = None
     version: str | None = None
-    reader: str = "mesh-reader"
+    reader: Subdomain = "mesh-reader"
     deployer: Deployer = Deployer()
     access: Access = Access()
     pod_security: Literal["restricted", "baseline", "privileged"] = "restricted"
@@ -306,7 +485,7 @@ class Kubernetes(_Model):
 
 class BuiltinExporter(_Model):
     kind: Literal["builtin"]
-    address: Address | None = None
+    address: AnAddress | None = None
     port: Port = 9586
     token: SecretSource | None = None
 
@@ -314,8 +493,8 @@ class BuiltinExporter(_Model):
 class MindflavorExporter(_Model):
     kind: Literal["mindflavor"]
     image: str = "mindflavor/prometheus-wireguard-exporter:3.6.6"
-    namespace: str = "wireguard-exporter"
-    address: Address | None = None
+    namespace: Label = "wireguard-exporter"
+    address: AnAddress | None = None
     port: Port = 9586
 
 
@@ -323,16 +502,16 @@ Exporter = Annotated[BuiltinExporter | MindflavorExporter, Field(discriminator="
 
 
 class Observability(_Model):
-    namespace: str = "monitoring"
+    namespace: Label = "monitoring"
     exporter: Exporter = BuiltinExporter(kind="builtin")
     release: str = "prometheus"
-    interval: str = "30s"
+    interval: Duration = "30s"
     dashboard: str | None = None
     dashboard_label: str = "grafana_dashboard"
 
 
 class Files(_Model):
-    """Part -> path, relative to the folder that `render` writes to. `{name}`, `{deployer}`, `{dashboard}` are filled in."""
+    """Part -> path, from the folder that `render` writes to. `{name}`, `{deployer}`, `{dashboard}` are filled in."""
 
     tenants: str = "kubernetes/apps/mesh-peers/{name}.yaml"
     tenant: dict[str, str] = Field(default_factory=dict)
@@ -384,7 +563,7 @@ class Device(_Model):
 
 
 def expiry(text: str) -> datetime:
-    """When `expires` ends: a date ends at 00:00 UTC after it; a time carries its offset. ValueError says what is wrong."""
+    """When `expires` ends: a date ends at 00:00 UTC after it, a time has its offset. ValueError says what is wrong."""
     if len(text) == 10:
         day = date.fromisoformat(text)
         return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
@@ -399,12 +578,21 @@ def host_network(address: Address) -> Network:
     return ip_network(address)
 
 
+def _version(value: Any) -> Literal[1]:
+    if type(value) is not int or value != 1:
+        raise _wrong("this tool reads version 1 of the file format", "write version: 1")
+    return 1
+
+
+Version = Annotated[Literal[1], PlainValidator(_version), WithJsonSchema({"const": 1, "title": "Format version"})]
+
+
 class Mesh(_Model):
     """The whole file."""
 
-    version: Literal[1]
-    include: tuple[str, ...] = ()
-    name: str
+    version: Version
+    include: tuple[Text, ...] = ()
+    name: Label
     hub: Hub
     network: NetworkSection
     peers: dict[str, Peer] = Field(default_factory=dict)
@@ -419,7 +607,7 @@ class Mesh(_Model):
 
     @property
     def table(self) -> str:
-        """The nft table's name: the mesh's name as an nft identifier (nft(8): a letter first, then letters, digits, _)."""
+        """The nft table's name: the mesh's name as nft(8) takes it: a letter first, then letters, digits, _."""
         name = self.name.replace("-", "_")
         return name if name[:1].isalpha() else f"m{name}"
 
@@ -427,8 +615,8 @@ class Mesh(_Model):
     def devices(self) -> tuple[Device, ...]:
         """All devices of all peers, in the order of the file, disabled and expired ones too.
 
-        What a peer with `devices` says about itself (expires, disabled, routes, ...) holds for each device that does not
-        say otherwise; `disabled` on the peer disables all.
+        What a peer with `devices` says about itself (expires, disabled, routes, ...) holds for each device that does
+        not say otherwise; `disabled` on the peer disables all.
         """
         return tuple(_devices(name, peer) for name, peer in self.peers.items() if not peer.devices) + tuple(
             _named(name, peer, device, section)
