@@ -7,7 +7,8 @@ import pytest
 import segno
 
 from meshwright.cli import columns, names, qr
-from meshwright.cli.output import Output, Settings, event_line
+from meshwright.cli.lines import event_line
+from meshwright.cli.output import Output, Settings
 from meshwright.events import Changed, Checked, Failed, Progress, Started
 
 

@@ -9,6 +9,7 @@ Nothing heavy is imported here: `--help`, completion and `version` run on every 
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,6 @@ import click
 
 from meshwright.cli.lazy import Entry, LazyGroup
 from meshwright.cli.output import Output, PipeClosed, Settings
-from meshwright.errors import MeshwrightError
 
 BUG, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
 REPORT = "this is a bug of meshwright: report it with the lines above, the command and `meshwright version`"
@@ -62,17 +62,14 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         out.note("interrupted; whatever was done is done: run the command again to go on")
         return INTERRUPTED
-    except (MeshwrightError, click.ClickException) as error:
-        return _told(out, error)
-    except Exception as error:  # noqa: BLE001 the one place that turns a bug into an exit code
-        return _bug(out, error)
+    except click.ClickException as error:
+        return _wrong_line(out, error)
+    except Exception as error:  # noqa: BLE001 the one place that turns an error into an exit code
+        return _failed(out, error)
     return code if isinstance(code, int) else 0
 
 
-def _told(out: Output, error: MeshwrightError | click.ClickException) -> int:
-    """An error that the user can mend, in his words."""
-    if isinstance(error, MeshwrightError):
-        return out.failure(error)
+def _wrong_line(out: Output, error: click.ClickException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         out.note(error.format_message())
         return 1
@@ -80,9 +77,21 @@ def _told(out: Output, error: MeshwrightError | click.ClickException) -> int:
     return out.error(error.format_message(), f"see `{path} --help`", 1)
 
 
+def _failed(out: Output, error: Exception) -> int:
+    """An error that the user can mend, in his words; anything else is our bug and shows where."""
+    from meshwright.errors import MeshwrightError
+
+    if isinstance(error, MeshwrightError):
+        return out.failure(error)
+    import traceback
+
+    traceback.print_exception(error)
+    return out.error(f"{type(error).__name__}: {error}", REPORT, BUG)
+
+
 def wants_json(arguments: Sequence[str]) -> bool:
     """Whether the command line asks for JSON: errors found before it is parsed are to be JSON too."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    pairs = itertools.pairwise(arguments)
     return "--output=json" in arguments or any(pair in (("--output", "json"), ("-o", "json")) for pair in pairs)
 
 
@@ -90,10 +99,3 @@ def _pipe_closed() -> int:
     # whoever read us went away, as `head` does: no complaint, and none from Python's own flush at exit
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return PIPE_CLOSED
-
-
-def _bug(out: Output, error: Exception) -> int:
-    import traceback
-
-    traceback.print_exception(error)
-    return out.error(f"{type(error).__name__}: {error}", REPORT, BUG)

@@ -6,14 +6,14 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from meshwright.errors import MeshwrightError, Problem, SpecError
-from meshwright.events import Changed, Checked, Event, Failed, Progress, Started, Tell
+if TYPE_CHECKING:
+    from meshwright.errors import MeshwrightError, Problem
+    from meshwright.events import Event, Tell
 
 COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red"}
 
@@ -22,14 +22,14 @@ class PipeClosed(Exception):
     """Whoever read our output went away. Not an OSError, which click would turn into an exit code of its own."""
 
 
-@dataclass
 class Settings:
     """The options that every command takes, before its name or after."""
 
-    file: Path | None = None
-    output: str = ""
-    lab: bool = False
-    verbose: bool = False
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file
+        self.output = ""
+        self.lab = False
+        self.verbose = False
 
 
 class Output:
@@ -69,8 +69,10 @@ class Output:
         if self.json:
             _write_json({"error": _as_json(error)})
         else:
-            click.echo(error.message if isinstance(error, SpecError) else f"error: {error.message}", err=True)
-            click.echo(f"next: {_hint(error)}", err=True)
+            # problems of the file say themselves what they are, each with its place
+            message = clean(error.message)
+            click.echo(message if hasattr(error, "problems") else f"error: {message}", err=True)
+            click.echo(f"next: {clean(_hint(error))}", err=True)
         return error.exit_code
 
     def error(self, message: str, hint: str, code: int) -> int:
@@ -93,31 +95,14 @@ class Output:
             yield self._tell
 
     def _tell(self, event: Event) -> None:
+        from meshwright.cli.lines import event_line
+
         line = event_line(event, self.settings.verbose)
         if line:
             self.note(line)
 
 
 _MARKS = tuple(f"{mark} " for mark in COLOURS)
-
-
-def event_line(event: Event, verbose: bool) -> str:
-    """One event as a line; empty when it is only worth a line with --verbose."""
-    line = ""
-    match event:
-        case Started(what, total):
-            line = f"{what} ({total})" if total else what
-        case Failed(id, verb, why, hint):
-            line = f"! could not {verb} {id}: {why}" + (f" ({hint})" if hint else "")
-        case Checked(name, False, expected, observed):
-            line = f"! {name}: expected {expected}, saw {observed}"
-        case Progress(what) if verbose:
-            line = f"  {what}"
-        case Changed(id, verb) if verbose:
-            line = f"  {verb}d {id}"
-        case Checked(name) if verbose:
-            line = f"  ok {name}"
-    return line
 
 
 def colourful(stream: IO[str]) -> bool:
@@ -138,27 +123,28 @@ def _write(text: str) -> None:
         raise PipeClosed from None
 
 
+def clean(text: str) -> str:
+    """Lines that cannot move a terminal's cursor: an error may quote what a host or a file said."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def _as_json(error: MeshwrightError) -> dict[str, Any]:
+    from meshwright.errors import SpecError
+
     out: dict[str, Any] = {"message": error.message, "hint": _hint(error), "exit_code": error.exit_code}
     if isinstance(error, SpecError):
-        out |= {"message": _counted(error.problems), "problems": [problem_json(p) for p in error.problems]}
+        count = sum(problem.severity == "error" for problem in error.problems)
+        out["message"] = f"{count} problem{'' if count == 1 else 's'} in the mesh file"
+        out["problems"] = [problem_json(problem) for problem in error.problems]
     return out
 
 
 def problem_json(problem: Problem) -> dict[str, Any]:
+    from dataclasses import asdict
+
     return {key: value for key, value in asdict(problem).items() if key != "source"}
 
 
-def _counted(problems: tuple[Problem, ...]) -> str:
-    count = sum(problem.severity == "error" for problem in problems)
-    return f"{count} problem{'' if count == 1 else 's'} in the mesh file"
-
-
 def _hint(error: MeshwrightError) -> str:
-    if error.hint:
-        return error.hint
-    return (
-        "correct the file, then run `meshwright check`"
-        if isinstance(error, SpecError)
-        else "correct that and try again"
-    )
+    in_file = hasattr(error, "problems")
+    return error.hint or ("correct the file, then run `meshwright check`" if in_file else "mend that and try again")

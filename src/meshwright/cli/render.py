@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from meshwright.cli.output import event_line
+from meshwright.cli.lines import event_line
 from meshwright.events import Changed, Checked, Event, Failed, Started, Tell
 from meshwright.events import Progress as Step
 
