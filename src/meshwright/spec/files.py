@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 
 from meshwright.errors import Problem, SpecError
 from meshwright.spec.model import Mesh
-from meshwright.spec.nodes import Fault
+from meshwright.spec.nodes import Fault, printable
 
 LIMIT = 16 * 1024 * 1024
 
@@ -70,8 +70,7 @@ def _bytes(name: str) -> bytes:
 
 
 def _unreadable(name: str, text: str, hint: str) -> SpecError:
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
-    return SpecError((Problem(clean[:500], 0, 0, "", text, hint),))
+    return SpecError((Problem(printable(name[:500]), 0, 0, "", text, hint),))
 
 
 def _not_utf8(name: str, raw: bytes, start: int) -> SpecError:
@@ -86,7 +85,7 @@ def _not_utf8(name: str, raw: bytes, start: int) -> SpecError:
 
 def secrets_directory(mesh: Mesh, folder: FilePath | None) -> Iterator[Fault]:
     """A directory of secrets that is there already and that others can look into."""
-    if folder is None:
+    if folder is None or os.path.normpath(mesh.secrets.directory) in (".", "..", "/"):
         return
     path = ("secrets", "directory")
     where = folder / mesh.secrets.directory

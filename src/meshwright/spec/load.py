@@ -20,7 +20,7 @@ from meshwright.errors import Problem, SpecError
 from meshwright.spec import problems, rules
 from meshwright.spec.files import read, secrets_directory
 from meshwright.spec.model import Mesh
-from meshwright.spec.nodes import WIDTH, Fault, Path, Place, Places, hidden, parse, shown
+from meshwright.spec.nodes import WIDTH, Fault, Path, Place, Places, hidden, parse, printable, shown
 from meshwright.spec.sieve import Sieve
 
 FILES = 200
@@ -55,12 +55,15 @@ class _Source:
         return self._places
 
     def problem(self, fault: Fault) -> Problem:
+        if fault.path and isinstance(fault.path[-1], int) and fault.path[:-1] in self.places.raw:
+            # a lone scalar stands for a list of one
+            fault = fault._replace(path=fault.path[:-1])
         return self.at(self.places.find(fault.path, fault.on_key), fault)
 
     def at(self, place: Place, fault: Fault) -> Problem:
         lines = self.text.split("\n")
-        line = lines[place.line - 1].rstrip("\r").replace("\t", " ") if place.line <= len(lines) else ""
-        source = line[:WIDTH] if place.column <= WIDTH else ""
+        line = lines[place.line - 1].rstrip("\r") if place.line <= len(lines) else ""
+        source = printable(line[:WIDTH].replace("\t", " ")) if place.column <= WIDTH else ""
         severity: Literal["error", "warning"] = "warning" if fault.severity == "warning" else "error"
         return Problem(
             self.name, place.line, place.column, dotted(fault.path), fault.text, fault.hint, severity, source

@@ -66,7 +66,10 @@ def _address(value: Any) -> Address:
         address = IPv6Address(value)
     except ValueError:
         bare = value.partition("/")[0]
-        raise _wrong("not an address", f"write {bare}, without the length" if "/" in value else "") from None
+        raise _wrong(
+            "not an address",
+            f"write {bare}, without the length" if "/" in value else "write it as 10.100.2.1 or fd00::1",
+        ) from None
     if address.scope_id or address.ipv4_mapped:
         raise _wrong("an address without a zone and not an IPv4 address in IPv6 clothes is needed")
     return address

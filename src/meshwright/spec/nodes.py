@@ -62,7 +62,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A fault of the text itself, which knows where it is. When it `spoils`, the value at `path` is not the written one."""
+    """A fault of the text itself, which knows where it is. When it `spoils`, what stands at `path` is not meant."""
 
     place: Place
     path: Path
@@ -158,7 +158,7 @@ class _Reader:
     def _document(self, event: Any, number: int) -> None:
         if number > 1:
             raise Stop(Spot(_place(event), (), "a second document begins here", "a mesh file is one document"))
-        if event.tags or (event.version and tuple(event.version) not in ((1, 1), (1, 2))):
+        if event.tags or event.version:
             self._report(event, (), "YAML directives are not used here", "delete the line that begins with %")
 
     def _scalar(self, event: Any) -> None:
@@ -260,11 +260,15 @@ def _place(event: Any) -> Place:
     return Place(mark.line + 1, mark.column + 1)
 
 
+def printable(text: str) -> str:
+    """The text without what a terminal would obey."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def shown(text: object, width: int = 60) -> str:
     """A text of the file as a message may show it: in quotes, cut, nothing in it that a terminal would obey."""
     cut = str(text)[: width + 1]
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut[:width])
-    return f'"{clean}{"..." if len(cut) > width else ""}"'
+    return f'"{printable(cut[:width])}{"..." if len(cut) > width else ""}"'
 
 
 def hidden(text: str) -> Iterator[Spot]:

@@ -9,7 +9,7 @@ from typing import Any
 from meshwright.spec.nodes import Fault, Path, shown
 from meshwright.spec.schema import json_schema
 
-_SECRET = "write {env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}"
+_SOURCES = "write {env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}"
 _WANTED = {
     "string_type": "a text",
     "int_type": "a whole number",
@@ -57,8 +57,14 @@ def place(loc: Sequence[str | int], data: Any) -> Path:
 
 def _value(path: Path, data: Any) -> Any:
     for part in path:
-        data = data[part] if isinstance(data, list) else data.get(part)
+        data = _inner(data, part)
     return data
+
+
+def _inner(data: Any, part: str | int) -> Any:
+    if isinstance(data, list):
+        return data[part] if isinstance(part, int) else None
+    return data.get(part) if isinstance(data, dict) else None
 
 
 def _fault(path: Path, error: Mapping[str, Any], data: Any) -> Fault:
@@ -78,7 +84,7 @@ def _fault(path: Path, error: Mapping[str, Any], data: Any) -> Fault:
 def _shape(path: Path, kind: str, context: Mapping[str, Any], data: Any) -> Fault:
     value = _value(path, data)
     if kind == "secret_source":
-        return Fault(path, "a secret is never in the file itself", _SECRET)
+        return Fault(path, "a secret is never in the file itself", _SOURCES)
     if kind == "literal_error":
         allowed = [word.strip(" '") for word in context["expected"].replace(" or ", ", ").split(", ")]
         return Fault(path, f"must be {_or(allowed)}", did_you_mean(str(value), allowed))
@@ -88,7 +94,8 @@ def _shape(path: Path, kind: str, context: Mapping[str, Any], data: Any) -> Faul
     if kind in ("too_short", "string_too_short"):
         return Fault(path, "must not be empty")
     if kind == "string_type" and isinstance(value, bool | int | float):
-        return Fault(path, "a text is needed, this is a number or a truth value", 'write it in quotes, as in "1.36"')
+        hint = f"write {value}/tcp" if {"port", "ports"} & set(path) else 'write it in quotes, as in "1.36"'
+        return Fault(path, "a text is needed, this is a number or a truth value", hint)
     wanted = _WANTED.get(kind)
     return Fault(path, f"{wanted} is needed here" if wanted else "this value does not fit here", _instead(kind, value))
 
@@ -121,11 +128,11 @@ def _choices(keys: Sequence[str]) -> str:
 def _keys(path: Path, data: Any) -> list[str]:
     """The keys that may stand at `path`, by the JSON Schema."""
     root = json_schema()
-    nodes = [root]
+    nodes: list[Mapping[str, Any]] = [root]
     at = data
     for part in path:
         nodes = [inner for node in _flat(nodes, at, root) for inner in _below(node, part)]
-        at = at[part] if isinstance(at, list) else at.get(part)
+        at = _inner(at, part)
     return list(dict.fromkeys(key for node in _flat(nodes, at, root) for key in node.get("properties", {})))
 
 

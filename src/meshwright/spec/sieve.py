@@ -49,7 +49,7 @@ class Sieve:
         return True
 
     def shorten(self, most: int) -> None:
-        """Keep the first `most` entries of everything: enough to show what is wrong with a file that is nothing but faults."""
+        """Keep the first `most` entries of everything: enough of a file that is nothing but faults."""
         self._own, self.data = True, _shortened(self.data, most)
 
     def _copy(self) -> None:

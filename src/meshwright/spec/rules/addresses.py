@@ -120,7 +120,7 @@ def home_networks(scene: Scene) -> Iterator[Fault]:
             continue
         common = next((home for home in HOME if home.version == network.version and home.overlaps(network)), None)
         if common is not None:
-            text = f"{network} holds {common}" if common != network else f"{network} is"
+            text = f"{network} holds {common}," if common != network else f"{network} is"
             yield Fault(path, f"{text} a network that many home routers use", _HOME_HINT, "warning")
 
 

@@ -10,9 +10,8 @@ from meshwright.spec.model import Address, Connection, Mesh, NftablesGateway
 from meshwright.spec.nodes import Fault, Path
 from meshwright.spec.rules.scene import Scene, dotted
 
-_HOST = re.compile(
-    r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?"
-)
+_PART = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_PART}(?:\.{_PART})*\.?")
 _PATH: Path = ("hub", "endpoint")
 _FORM = "write it as vpn.example.net:51820 or [2001:db8::1]:51820"
 
