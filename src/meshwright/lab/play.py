@@ -1,0 +1,47 @@
+"""The product inside the lab: the same file, the same flow and the same providers, on hosts that are namespaces.
+
+The mesh file is never edited. In the lab every key is the lab's own, in a directory of its own, and the gateway of the
+file, whatever its kind, is played by a router with nftables.
+"""
+
+from __future__ import annotations
+
+from meshwright.lab.world import Lab
+from meshwright.providers.table import Places
+from meshwright.spec.model import Connection, Mesh, NftablesGateway, NoGateway
+
+
+def played(mesh: Mesh) -> Mesh:
+    """The mesh as the lab plays it: no key of the file, an nftables gateway, everything else as it stands."""
+    strip = {"public_key": None, "next_public_key": None}
+    peers = {
+        name: peer.model_copy(
+            update={
+                **strip,
+                "devices": {k: d.model_copy(update=strip) for k, d in peer.devices.items()} if peer.devices else None,
+            }
+        )
+        for name, peer in mesh.peers.items()
+    }
+    hub = mesh.hub.model_copy(update={"public_key": None, "next": None})
+    copy = mesh.model_copy(update={"peers": peers, "hub": hub, "gateway": _gateway(mesh)})
+    copy.__dict__.pop("devices", None)  # a copy takes the cached value along
+    return copy
+
+
+def _gateway(mesh: Mesh) -> NftablesGateway:
+    file = mesh.gateway
+    forward = {"forward": file.forward} if file and not isinstance(file, NoGateway) else {}
+    return NftablesGateway(kind="nftables", connection=Connection(kind="local"), wan="wan0", **forward)
+
+
+def places(lab: Lab) -> Places:
+    """Where the product finds its systems when it acts on a lab that is up."""
+    return Places(
+        hub=lab.host("hub"),
+        gateway=(lab.host("gw"), lab.wan),
+        secrets=lab.directory / "secrets",
+        clients=lab.directory / "clients",
+        services=lab.services,
+        lab=True,
+    )
