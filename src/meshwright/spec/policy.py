@@ -111,6 +111,12 @@ class Names:
         lans = [f"{device.peer}.lan" for device in self.mesh.devices if device.lan]
         return [*RESERVED, *self._devices, *self.mesh.network.routes, *self.mesh.services, *dict.fromkeys(lans)]
 
+    def inside(self, name: str) -> bool:
+        """Whether the name stands for addresses that come in through the tunnel: of peers, or of LANs behind them."""
+        if name in self.mesh.network.routes or name in self.mesh.services:
+            return False
+        return name == "peers" or name in self._devices or name.endswith(".lan")
+
     def spans(self, name: str) -> tuple[Span, ...]:
         """The addresses of a name, merged. PolicyNameError when nobody has it."""
         if name not in self._spans:
