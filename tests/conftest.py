@@ -18,7 +18,7 @@ def hub_host() -> Iterator[Namespace]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update", action="store_true", help="rewrite expected texts with what came out; then read the diff")
+    parser.addoption("--update", action="store_true", help="rewrite expected texts; then read the diff")
 
 
 @pytest.fixture

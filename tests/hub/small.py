@@ -10,6 +10,7 @@ from typing import Any
 
 from meshwright.desired.resource import Resource, Unknown, fill
 from meshwright.events import silent
+from meshwright.hubd.rights import parse, texts
 from meshwright.io.host import Host
 from meshwright.plan import plan
 from meshwright.plan.plan import Plan
@@ -74,7 +75,7 @@ def mesh(people: Mapping[str, Friend], **more: Any) -> dict[str, Resource]:
 def _friend(name: str, friend: Friend) -> list[Resource]:
     half = {"public_key": friend.key, "allowed_ips": sorted(friend.allowed_ips), "preshared_key": friend.shared}
     routes = [prefix for prefix in half["allowed_ips"] if not prefix.startswith("10.100.")]
-    rights = {"peer": name, "allow": list(friend.allow)}
+    rights = {"peer": name, "allow": texts(map(parse, friend.allow))}
     return [
         Resource(f"hub/peer/{name}", {"saved": half, "live": {**half, "routes": routes}}, SECRET),
         *(

@@ -32,10 +32,11 @@ def _is_like_ours(rule: Mapping[str, Any], interface: str) -> bool:
 
 
 def _is_ours(rule: Mapping[str, Any], interface: str, mark: int) -> bool:
+    # mark 0: nobody knows it any more (the table is gone and not wanted), so every such rule is ours to remove
     return (
         _is_like_ours(rule, interface)
         and int(rule["fwmark"], 0) == 0
-        and int(rule.get("fwmask", "0xffffffff"), 0) == mark
+        and (not mark or int(rule.get("fwmask", "0xffffffff"), 0) == mark)
         and rule.get("src", "all") == "all"
         and "dst" not in rule
     )

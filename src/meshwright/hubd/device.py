@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -144,6 +145,23 @@ def mtu(interface: str, size: int) -> None:
 
 def up(interface: str) -> None:
     batch([f"link set {interface} up"])
+
+
+def wait_for_old(interface: str, patience: float = 5) -> None:
+    """Wait until the daemon of an interface that is gone has gone too: while its socket answers, no new one starts."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end and _listening(interface):
+        time.sleep(0.02)
+
+
+def _listening(interface: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+        link.settimeout(1)
+        try:
+            link.connect(f"{SOCKETS}/{interface}.sock")
+        except OSError:
+            return False
+        return True
 
 
 def delete(interface: str) -> None:

@@ -293,6 +293,7 @@ class _Job:
         if conf is None:
             raise system.HubError(f"{self.where.interface} is wanted live but not saved", "this is a bug; report it")
         self._write_conf(conf._replace(peers={}))
+        device.wait_for_old(self.where.interface)
         units.act(self.where.service, "restart")
 
     def peers(self) -> None:
