@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,10 +31,14 @@ INCLUDED = ("version", "include", "peers")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A mesh without errors, and what there is to say about it all the same."""
+    """A mesh without errors, and what there is to say about it all the same.
+
+    holders: the included file of each peer that does not stand in the mesh file itself.
+    """
 
     mesh: Mesh
     warnings: tuple[Problem, ...] = ()
+    holders: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -85,11 +89,14 @@ def _plain(word: str) -> bool:
 
 def load(path: str | os.PathLike[str], now: datetime | None = None) -> Loaded:
     """Read a mesh file. `now` (with offset) decides what has expired. SpecError holds every problem."""
-    name = os.fspath(path)
+    return load_edited(os.fspath(path), {}, now)
+
+
+def load_edited(path: str, texts: Mapping[str, str], now: datetime | None = None) -> Loaded:
+    """As `load`, with some of the files as they are going to be: name -> text."""
     with _no_collection():
-        main = _Source(name, read(name))
-        loaded = _Loading([main], now or datetime.now(UTC), FilePath(name).parent).run()
-    return loaded
+        main = _Source(path, texts[path] if path in texts else read(path))
+        return _Loading([main], now or datetime.now(UTC), FilePath(path).parent, texts).run()
 
 
 def load_text(text: str, name: str = "mesh.yaml", now: datetime | None = None) -> Loaded:
@@ -113,7 +120,10 @@ def _no_collection() -> Iterator[None]:
 class _Loading:
     """One run of `load`: the sources, and what was found so far."""
 
-    def __init__(self, sources: list[_Source], now: datetime, folder: FilePath | None) -> None:
+    def __init__(
+        self, sources: list[_Source], now: datetime, folder: FilePath | None, texts: Mapping[str, str] | None = None
+    ) -> None:
+        self.texts = texts or {}
         self.sources = sources
         self.now = now
         self.folder = folder
@@ -138,7 +148,8 @@ class _Loading:
         self._add(fault for fault in moved if not self._spoils(fault.path))
         if any(problem.severity == "error" for problem in self.found):
             raise self._failed()
-        return Loaded(mesh, tuple(sorted(self.found, key=_order)))
+        holders = {name: source.name for source in self.sources[1:] for name in source.peers}
+        return Loaded(mesh, tuple(sorted(self.found, key=_order)), holders)
 
     def _failed(self) -> SpecError:
         return SpecError(tuple(sorted(dict.fromkeys(self.found), key=_order)))
@@ -200,7 +211,7 @@ class _Loading:
             self.found.append(by.at(place, Fault(("include", index), f"more than {FILES} files")))
             return
         try:
-            new.text = read(new.name)
+            new.text = self.texts[new.name] if new.name in self.texts else read(new.name)
         except SpecError as error:
             fault = Fault(("include", index), error.problems[0].text, error.problems[0].hint)
             self.found.append(by.problem(fault))
