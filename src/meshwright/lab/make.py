@@ -43,7 +43,7 @@ def up(mesh: Mesh, folder: Path, tell: Tell = silent, now: datetime | None = Non
             wanted = topology.build(mesh, moment, slots)
             if before and _same_core(before, wanted):
                 return _change(folder, before, wanted, tell)
-            userns = preflight.check()
+            userns = preflight.check(len(wanted.peers) + 1)
             if before:
                 tell(Progress("the house itself has changed: the lab is built anew"))
                 end(before)

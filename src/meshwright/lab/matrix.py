@@ -17,7 +17,7 @@ from meshwright.spec.model import Mesh
 from meshwright.spec.policy import grants
 
 TIMEOUT = 1.0
-PARALLEL = 4
+PARALLEL = 8  # hosts that probe at once: they mostly wait
 CLUSTER = "kube-dns.kube-system.svc.cluster.local"
 Result = tuple[str, str]
 

@@ -20,6 +20,8 @@ PACKAGES = {
     "dnsmasq": "dnsmasq-base",
     "ping": "iputils-ping",
 }
+INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+SPARE = 16
 # what inside/trial.py reports -> what it means, what to do
 SENTENCES = {
     "userns": (
@@ -55,9 +57,10 @@ SENTENCES = {
 }
 
 
-def check() -> bool:
+def check(tunnels: int) -> bool:
     """Whether the lab needs a user namespace of its own. LabError names what is missing and mends it."""
     _tools()
+    _watches(tunnels)
     modes = ["rootless"] if os.geteuid() else ["root", "rootless"]
     faults: list[str] = []
     for mode in modes:
@@ -92,6 +95,17 @@ def _tools() -> None:
     if missing:
         packages = " ".join(sorted({PACKAGES[t] for t in missing}))
         raise LabError(f"not installed: {', '.join(missing)}", f"install it: sudo apt install {packages}")
+
+
+def _watches(tunnels: int) -> None:
+    """wireguard-go takes one inotify instance per tunnel, and a user has 128 of them on most systems."""
+    limit = int(INSTANCES.read_text())
+    if tunnels + SPARE <= limit or Path("/sys/module/wireguard").exists():
+        return
+    raise LabError(
+        f"{tunnels} tunnels by wireguard-go need more inotify instances than a user may have here ({limit})",
+        f"allow more: sudo sysctl -w fs.inotify.max_user_instances={2 * tunnels + SPARE}",
+    )
 
 
 def _trial(mode: str) -> str:

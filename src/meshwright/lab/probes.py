@@ -16,8 +16,8 @@ from meshwright.spec.model import Network
 from meshwright.spec.policy import Grant, Ports
 
 MOST = 6000  # probes of one run; above it, every source gets a sample
-FEW = 5  # probes per pair in a sample
-NEIGHBOURS = 6  # other peers per source in a sample
+FEW = 4  # probes per pair in a sample
+NEIGHBOURS = 3  # other peers per source in a sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _sampled(sources: Sequence[Source], targets: Sequence[Target]) -> Iterator[t
     others = [t for t in targets if t.kind in ("peer", "lan")]
     for number, source in enumerate(sources):
         # a ring: every peer is aimed at as often as every other
-        near = [others[(number * NEIGHBOURS + step) % len(others)] for step in range(min(NEIGHBOURS, len(others)))]
+        near = [others[(number + 1 + step) % len(others)] for step in range(min(NEIGHBOURS, len(others)))]
         yield from _pairs([source], [*house, *near])
 
 

@@ -139,10 +139,12 @@ def _ports(item: dict[str, Any]) -> None:
 
 
 def _dns(item: dict[str, Any]) -> None:
-    """A real DNS server. --no-daemon: it then changes no user, which a user namespace with one user does not have."""
+    """A real DNS server. --no-daemon where it could not change its user: a user namespace may have one user only."""
+    single = Path("/proc/self/setgroups").read_text().strip() == "deny"
     lines = [f"{address} {name}" for name, addresses in item["names"].items() for address in addresses]
     Path("/run/names").write_text("\n".join(lines) + "\n")
-    argv = ["dnsmasq", "--conf-file=/dev/null", "--no-daemon", "--no-resolv", "--no-hosts", "--bind-interfaces"]
+    argv = ["dnsmasq", *(["--no-daemon"] if single else ["--keep-in-foreground", "--user=root", "--log-facility=-"])]
+    argv += ["--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces", "--pid-file="]
     argv += ["--addn-hosts=/run/names", "--local-ttl=5", *(f"--listen-address={a}" for a in item["dns"])]
     argv += [f"--server={item['upstream']}"] if item["upstream"] else []
     with open("/run/dnsmasq.log", "wb") as log:  # noqa: PTH123

@@ -147,6 +147,8 @@ def _ready(key: selectors.SelectorKey, items: list[_One], selector: selectors.Ba
             item.verdict = "open" if data else "refused"
             item.detail = data.split(b"\n")[0].decode(errors="replace")[:200]
     selector.unregister(key.fileobj)
+    if item.sock:
+        item.sock.close()  # a server may serve one connection at a time
 
 
 def _echo_socket(
