@@ -13,11 +13,14 @@ from meshwright.desired.facts import Facts
 from meshwright.desired.resource import Resource, fill
 from meshwright.desired.state import known, state
 from meshwright.errors import ConflictError, GuardError
-from meshwright.events import Changed, Failed, Started, Tell
+from meshwright.events import Changed, Checked, Failed, Started, Tell
 from meshwright.plan import plan
 from meshwright.plan.plan import Change, Plan
 from meshwright.providers.base import Provider, Result
+from meshwright.providers.table import Places
 from meshwright.spec.model import Address, Mesh
+from meshwright.verify import checks
+from meshwright.verify.judge import judge
 
 Services = Mapping[str, tuple[Address, ...]]
 
@@ -137,3 +140,17 @@ def _done(id: str, batch: Mapping[str, Change], results: Mapping[str, Result]) -
 def _waiting(change: Change, results: Mapping[str, Result]) -> str:
     failed = [id for id in change.after if id not in results or not results[id].ok]
     return f"not tried: it needs {', '.join(failed)} first"
+
+
+def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: Tell) -> tuple[Checked, ...]:
+    """Whether the mesh is what the file says: nothing left to do, and the table does what every policy test says."""
+    tell(Started("verifying"))
+    objects = checks.table(places.hub, view.mesh.table)
+    found = [
+        *checks.converged(list(providers), view.todo),
+        *judge(objects, view.mesh, view.facts.services, view.facts.now),
+        *checks.handshakes(view.mesh, view.facts, places.hub),
+    ]
+    for check in found:
+        tell(check)
+    return tuple(found)

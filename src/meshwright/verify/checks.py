@@ -1,0 +1,68 @@
+"""What verify looks at on any mesh: is the world as the file says, does the table do what the tests say, who is there.
+
+Each check is a Checked: what was expected, what was observed, and the next step where they differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from meshwright.desired.facts import Facts
+from meshwright.errors import HostError
+from meshwright.events import Checked
+from meshwright.io.host import Host
+from meshwright.plan.plan import Plan
+from meshwright.spec.model import Mesh, host_network
+
+SHOWN = 3
+
+
+def converged(systems: Sequence[str], todo: Plan) -> Iterator[Checked]:
+    """One check per system: reading it again must leave nothing to do."""
+    for system in systems:
+        left = [change.id for change in todo.changes if change.system == system]
+        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+        yield Checked(
+            f"{system} is as the file says",
+            not left,
+            "nothing to do",
+            f"differs: {', '.join(left[:SHOWN])}{more}" if left else "nothing to do",
+            "" if not left else "look at `meshwright plan`, then `meshwright apply`",
+        )
+
+
+def table(host: Host, name: str) -> list[dict[str, Any]]:
+    """The nft table `inet NAME` as the host's own nft lists it; [] when there is none."""
+    done = host.run(["nft", "-j", "list", "table", "inet", name], timeout=60)
+    if done.code:
+        if "No such file" in done.err:
+            return []
+        raise HostError(f"{host.name}: nft cannot list the table {name}", done.err.strip().splitlines()[-1])
+    found: list[dict[str, Any]] = json.loads(done.out)["nftables"]
+    return found
+
+
+def handshakes(mesh: Mesh, facts: Facts, host: Host) -> Iterator[Checked]:
+    """Who was there. A friend who never was is no fault of the mesh, and only he can say why: told, not failed."""
+    # not `dump`, which would bring keys along (wg(8), show)
+    owned, met = (_column(host, mesh.hub.interface, what) for what in ("allowed-ips", "latest-handshakes"))
+    if owned is None or met is None:
+        yield Checked("the tunnel", False, "up", f"{mesh.hub.interface} is not there", "run `meshwright apply`")
+        return
+    at = {prefix: int(met.get(key, "0")) for key, prefixes in owned.items() for prefix in prefixes.split()}
+    now = int(facts.now.timestamp())
+    for device in mesh.devices:
+        if device.active(facts.now):
+            seen = at.get(str(host_network(device.addresses[0])), 0)
+            observed = f"{max(0, now - seen)} s ago" if seen else "never; only a report from the device can tell why"
+            yield Checked(f"last handshake of {device.label}", True, "any", observed)
+
+
+def _column(host: Host, interface: str, what: str) -> dict[str, str] | None:
+    """One property per peer, by public key; None when there is no such interface."""
+    done = host.run(["wg", "show", interface, what], timeout=60)
+    if done.code:
+        return None
+    return {key: value for key, _, value in (line.partition("\t") for line in done.out.decode().splitlines())}
