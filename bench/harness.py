@@ -20,6 +20,7 @@ from pathlib import Path
 RESULTS = Path(__file__).with_name("RESULTS.md")
 ROOT = Path(__file__).resolve().parent.parent
 ENV = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 
 def cpu(argv: Sequence[str], stdin: bytes = b"") -> tuple[float, float]:

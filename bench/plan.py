@@ -14,45 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from ipaddress import ip_address
 from pathlib import Path
 
+import meshes
 from harness import ENV, record
 
-SIZES = [int(word) for word in sys.argv[1:]] or [4, 100, 1000, 10000]
+SIZES = [int(word) for word in sys.argv[1:] if word.isdigit()] or [4, 100, 1000, 10000]
 REPEAT = 3
-
-
-def mesh(count: int) -> str:
-    """The reference mesh's shape with `count` peers; every tenth has rights of his own."""
-    first = int(ip_address("10.100.2.1"))
-    peers = [
-        f"  peer{n}: {{address: {ip_address(first + n)}, namespace: peer{n}, groups: [g{n % 10}]}}"
-        for n in range(count)
-    ]
-    rules = [f"    - {{from: g{n}, to: nodes, ports: [{8000 + n}/tcp]}}" for n in range(min(10, count))]
-    return "\n".join(
-        [
-            "version: 1",
-            "name: many",
-            "hub: {node: hub, address: 192.168.20.20, interface: wg1, endpoint: 'vpn.example.net:51821'}",
-            "network:",
-            "  cidr: 10.100.0.0/16",
-            "  hub: 10.100.0.1",
-            "  routes: {nodes: 192.168.20.0/24, pods: 10.42.0.0/16, services: 10.43.0.0/16}",
-            "peers:",
-            *peers,
-            "policy:",
-            "  allow:",
-            "    - {from: peers, to: hub, ports: [6443/tcp, icmp]}",
-            "    - {from: peers, to: services, ports: [53/udp, 53/tcp, 80/tcp, 443/tcp]}",
-            "    - {from: peers, to: peers, ports: [icmp, 25565/tcp]}",
-            *rules,
-            "  tests:",
-            "    - {from: peers, to: nodes, port: 22/tcp, expect: deny}",
-            "",
-        ]
-    )
 
 
 def steps(path: Path) -> dict[str, float]:
@@ -91,7 +59,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:
             path = Path(folder) / f"{size}.yaml"
-            path.write_text(mesh(size))
+            path.write_text(meshes.text(size))
             runs = [
                 json.loads(
                     subprocess.run(
