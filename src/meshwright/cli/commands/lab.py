@@ -113,3 +113,13 @@ def status(out: Output) -> int:
     return out.result(
         {"mesh": running.mesh, "hosts": data}, columns([("HOST", "ADDRESSES", "STATE", "HANDSHAKE"), *rows])
     )
+
+
+@lab.command(cls=Command)
+@click.pass_obj
+def verify(out: Output) -> int:
+    """Prove the lab with real packets: every allowed pair passes, every denied pair fails. The same as verify --lab."""
+    from meshwright.cli.commands.prove import prove
+
+    out.settings.lab = True
+    return prove(out, packets=True)

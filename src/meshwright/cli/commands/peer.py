@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ from meshwright.cli.names import complete_peer
 from meshwright.cli.output import Output, colourful
 
 if TYPE_CHECKING:
+    from meshwright.spec.edit import Edited
     from meshwright.spec.model import Device
 
 label = click.argument("label", shell_complete=complete_peer)
@@ -60,6 +61,88 @@ def list_(out: Output) -> int:
 
 def _state(device: Device, active: bool) -> str:
     return "active" if active else "disabled" if device.disabled else "expired"
+
+
+@peer.command(cls=Command)
+@click.argument("name")
+@click.option("--address", help="His address in the mesh. [default: the next free one]")
+@click.option("--namespace", help="His namespace in the cluster.")
+@click.option("--group", "groups", multiple=True, help="A group he belongs to; may be repeated.")
+@click.option("--public-key", help="His own public key: then his private key is never here.")
+@click.option("--preshared-key", is_flag=True, help="With a preshared key, against recordings decrypted one day.")
+@click.option("--lan", multiple=True, help="A network behind him; may be repeated.")
+@click.option("--expires", help="A day (2027-06-30, to its end) or a time with offset.")
+@click.pass_obj
+def add(out: Output, /, name: str, address: str | None, **values: Any) -> int:
+    """Add a friend to the file."""
+    from meshwright.cli import meshfile
+    from meshwright.spec import edit
+
+    known = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    edited = edit.add_peer(meshfile.path(out), name, address, **known)
+    given = ", ".join(map(str, edited.loaded.mesh.peers[name].address or ()))
+    return _edited(out, edited, f"{name} is in the file, with {given}")
+
+
+@peer.command(cls=Command)
+@label
+@click.pass_obj
+def remove(out: Output, label: str) -> int:
+    """Take a friend out of the file, and out of every rule, test and entry that names him."""
+    from meshwright.cli import meshfile
+    from meshwright.spec import edit
+
+    return _edited(out, edit.remove_peer(meshfile.path(out), label), f"{label} is out of the file")
+
+
+@peer.command(cls=Command)
+@label
+@click.pass_obj
+def disable(out: Output, label: str) -> int:
+    """Shut a friend out, or one device of his (bjorn/phone); his address and keys are kept."""
+    from meshwright.cli import meshfile
+    from meshwright.spec import edit
+
+    return _edited(out, edit.set_disabled(meshfile.path(out), label, True), f"{label} is disabled in the file")
+
+
+@peer.command(cls=Command)
+@label
+@click.pass_obj
+def enable(out: Output, label: str) -> int:
+    """Let a disabled friend, or device, in again."""
+    from meshwright.cli import meshfile
+    from meshwright.spec import edit
+
+    return _edited(out, edit.set_disabled(meshfile.path(out), label, False), f"{label} is enabled in the file")
+
+
+@peer.command(cls=Command)
+@label
+@click.argument("new")
+@click.pass_obj
+def rename(out: Output, label: str, new: str) -> int:
+    """Give a friend another name, everywhere in the file."""
+    from meshwright.cli import meshfile
+    from meshwright.spec import edit
+
+    return _edited(out, edit.rename_peer(meshfile.path(out), label, new), f"{label} is {new} now in the file")
+
+
+def _edited(out: Output, edited: Edited, said: str) -> int:
+    """What an edit did: every place that it touched, and what comes next."""
+    from meshwright.cli.output import problem_json
+
+    lines = [said if edited.files else "the file says so already: nothing was changed"]
+    lines += [f"  changed {place}" for place in edited.touched if edited.files]
+    lines += [warning.render() for warning in edited.loaded.warnings]
+    lines += ["next: `meshwright plan`, then `meshwright apply`"] if edited.files else []
+    data = {
+        "files": list(edited.files),
+        "touched": list(edited.touched) if edited.files else [],
+        "warnings": [problem_json(warning) for warning in edited.loaded.warnings],
+    }
+    return out.result(data, "\n".join(lines))
 
 
 @peer.command(cls=OnMesh)
