@@ -8,7 +8,11 @@ from typing import Any, TypedDict
 
 from meshwright.desired.facts import Facts
 from meshwright.desired.resource import Resource, Unknown
-from meshwright.spec.model import Device, Mesh, host_network
+from meshwright.spec import boxes
+from meshwright.spec.boxes import Span
+from meshwright.spec.model import Device, Mesh, host_prefix
+
+SECRET = frozenset({("saved", "preshared_key"), ("live", "preshared_key")})
 
 
 class Interface(TypedDict):
@@ -31,9 +35,10 @@ class PeerHalf(TypedDict):
 def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
     """The interface, and a peer for each active device."""
     yield _interface(mesh, facts)
+    own = [boxes.span(ip_interface(text).network) for text in _addresses(mesh)]
     for device in mesh.devices:
         if device.active(facts.now):
-            yield _peer(mesh, facts, device)
+            yield _peer(mesh, facts, device, own)
 
 
 def _interface(mesh: Mesh, facts: Facts) -> Resource:
@@ -55,9 +60,13 @@ def _addresses(mesh: Mesh) -> Iterator[str]:
         yield str(ip_interface(f"{address}/{max(lengths, default=address.max_prefixlen)}"))
 
 
-def _peer(mesh: Mesh, facts: Facts, device: Device) -> Resource:
+def _peer(mesh: Mesh, facts: Facts, device: Device, own: list[Span]) -> Resource:
+    """`own`: the interface's own networks; what lies in none of them needs a route."""
     label = device.label
-    allowed = sorted(str(n) for n in [*(host_network(a) for a in device.addresses), *device.lan])
+    behind = {host_prefix(address): boxes.host(address) for address in device.addresses}
+    behind |= {str(network): boxes.span(network) for network in device.lan}
+    allowed = sorted(behind)
+    routes = [text for text in allowed if not any(_inside(behind[text], span) for span in own)]
     preshared: str | Unknown = ""
     if device.preshared_key:
         known = facts.preshared.get(label)
@@ -67,14 +76,10 @@ def _peer(mesh: Mesh, facts: Facts, device: Device) -> Resource:
         allowed_ips=allowed,
         preshared_key=preshared,
     )
-    attrs: dict[str, Any] = {"saved": dict(half), "live": {**half, "routes": _routes(mesh, allowed)}}
-    secret = frozenset({("saved", "preshared_key"), ("live", "preshared_key")})
+    attrs: dict[str, Any] = {"saved": dict(half), "live": {**half, "routes": routes}}
     after = (f"hub/interface/{mesh.hub.interface}", f"files/key/{label}", f"files/preshared/{label}")
-    return Resource(f"hub/peer/{label}", attrs, secret, after)
+    return Resource(f"hub/peer/{label}", attrs, SECRET, after)
 
 
-def _routes(mesh: Mesh, allowed: list[str]) -> list[str]:
-    """What the interface's own networks do not reach and so needs a route."""
-    own = [ip_interface(text).network for text in _addresses(mesh)]
-    networks = [ip_interface(text).network for text in allowed]
-    return [str(n) for n in networks if not any(n.version == o.version and n.subnet_of(o) for o in own)]  # type: ignore[arg-type]
+def _inside(span: Span, whole: Span) -> bool:
+    return span.version == whole.version and whole.low <= span.low and span.high <= whole.high

@@ -173,6 +173,7 @@ class _Job:
         self.before, self.target, self.where = before, target, where
         self.there = there
         self.written = before.conf
+        self.live = before.live
         self.objects: list[Attrs] | None = before.objects  # None: to be listed again
         self.less: Attrs | None = None
 
@@ -269,11 +270,7 @@ class _Job:
         wanted = self._interface["live"]
         if not wanted or not self.target.touches("interface"):
             return
-        if self.before.live is None:
-            self._start()
-        live = device.read(self.where.interface)
-        if live is None:
-            raise system.HubError(f"{self.where.interface} did not come up", f"look at the log of {self.where.service}")
+        live = self.live or self._start()
         own = live.device._replace(private_key=self.target.private["live"], listen=wanted["listen"])
         device.change(self.where.interface, live.device, own)
         device.address(self.where.interface, live.addresses, wanted["addresses"])
@@ -282,7 +279,7 @@ class _Job:
         if not live.up:
             device.up(self.where.interface)
 
-    def _start(self) -> None:
+    def _start(self) -> device.Live:
         """The first start: a conf without peers, so that nobody gets in before the rest is written."""
         if device.exists(self.where.interface):
             raise system.HubError(
@@ -295,11 +292,16 @@ class _Job:
         self._write_conf(conf._replace(peers={}))
         device.wait_for_old(self.where.interface)
         units.act(self.where.service, "restart")
+        self.objects = None  # the service may have loaded the saved table on its way
+        self.live = device.read(self.where.interface)
+        if self.live is None:
+            raise system.HubError(f"{self.where.interface} did not come up", f"look at the log of {self.where.service}")
+        return self.live
 
     def peers(self) -> None:
         if self._interface["live"] is None or not self.target.touches("peer", "interface"):
             return
-        live = device.read(self.where.interface)
+        live = self.live
         if live is None:
             return
         wanted = state.device_wanted(self.target.resources, live.device)

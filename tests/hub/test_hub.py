@@ -1,0 +1,176 @@
+"""What the hub promises beside converging: no lost update, one writer, no secret in sight, the admin's lines kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from small import INTERFACE, PING, SSH, TABLE, WEB, Friend, friends, key, look, mesh, settle
+
+import meshwright
+from meshwright.events import silent
+from meshwright.io.host import Host, Namespace, remote, service
+from meshwright.io.process import Done
+from meshwright.providers.hub import Hub, hub_public_key
+
+pytestmark = pytest.mark.lab
+
+CONF = f"/etc/wireguard/{INTERFACE}.conf"
+ONE = mesh(friends(ham=Friend(("10.100.2.1/32",), (WEB,))))
+TWO = mesh(friends(ham=Friend(("10.100.2.1/32",), (WEB, PING)), bryce=Friend(("10.100.2.2/32",), (SSH,))))
+NFTABLES = """[Unit]
+Description=stands in for Debian's
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft flush ruleset
+ExecReload=/usr/sbin/nft flush ruleset
+ExecStop=/usr/sbin/nft flush ruleset
+"""
+OURS = f"""[Unit]
+After=nftables.service
+PartOf=nftables.service
+ReloadPropagatedFrom=nftables.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -j -f /etc/meshwright/{TABLE}.json
+ExecReload=/usr/sbin/nft -j -f /etc/meshwright/{TABLE}.json
+"""
+
+
+def sh(host: Host, script: str) -> str:
+    done = host.run(["sh", "-c", script], timeout=30)
+    assert done.code == 0, (script, done.err)
+    return done.out.decode()
+
+
+def test_a_plan_that_the_hub_has_left_behind_writes_nothing(hub_host: Namespace) -> None:
+    settle(hub_host, ONE)
+    todo = look(hub_host, TWO)
+    sh(hub_host, f"wg set {INTERFACE} peer {key('ham')} allowed-ips 10.100.2.9/32")
+    todo_now = look(hub_host, TWO)
+    before = sh(hub_host, f"wg show {INTERFACE} allowed-ips; cat {CONF}; nft list table inet {TABLE}")
+    stale = [c for c in todo.changes if c.id != "hub/peer/ham"]
+    moved = next(c for c in todo_now.changes if c.id == "hub/peer/ham")
+    sh(hub_host, f"wg set {INTERFACE} peer {key('ham')} allowed-ips 10.100.2.8/32")
+    results = Hub(hub_host, INTERFACE, TABLE).apply([*stale, moved], silent)
+    assert {r.id: r.why for r in results if r.why == "changed since the plan"} == {
+        "hub/peer/ham": "changed since the plan"
+    }
+    assert not any(result.ok for result in results)
+    sh(hub_host, f"wg set {INTERFACE} peer {key('ham')} allowed-ips 10.100.2.9/32")
+    assert sh(hub_host, f"wg show {INTERFACE} allowed-ips; cat {CONF}; nft list table inet {TABLE}") == before
+
+
+def test_a_second_writer_waits_and_then_names_the_first(hub_host: Namespace) -> None:
+    lock = f"/run/meshwright-{INTERFACE}.lock"
+    script = (
+        f"import sys, time; sys.path.insert(0, '{Path(meshwright.__file__).parent}')\n"
+        f"from hubd import system\nwith system.lock('{lock}', 1):\n    time.sleep(30)\n"
+    )
+    sh(hub_host, f'exec >/dev/null 2>&1 </dev/null; {hub_host.python} -c "{script}" &')
+    sh(hub_host, f"for i in $(seq 100); do grep -q pid {lock} && exit 0; sleep 0.05; done; exit 1")
+    payload = {"interface": INTERFACE, "table": TABLE, "labels": {}, "changes": [], "patience": 0.2}
+    with pytest.raises(Exception, match=r"another run is writing this hub \(pid \d+ since 20"):
+        remote(hub_host, "write", payload)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The host, with every argument list of hubd's programs kept in a file."""
+
+    host: Namespace
+    name: str = "watched"
+
+    @property
+    def python(self) -> str:
+        return self.host.python
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Done:
+        document = json.loads(stdin)
+        document["modules"]["system"] += (
+            "\n_attempt = attempt\n"
+            "def attempt(argv, *rest, **more):\n"
+            "    open('/run/argv', 'a').write(' '.join(argv) + chr(10))\n"
+            "    return _attempt(argv, *rest, **more)\n"
+        )
+        assert not any(text in " ".join(argv) for text in document["payload"].get("labels", ()))
+        return self.host.run(argv, stdin=json.dumps(document).encode(), timeout=timeout)
+
+    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        raise NotImplementedError
+
+
+def test_no_secret_in_any_argument_list_and_no_file_open_to_others(hub_host: Namespace) -> None:
+    shared = key("shared")
+    settle(hub_host, ONE)
+    todo = look(hub_host, mesh(friends(ham=Friend(("10.100.2.1/32",), shared=shared)), listen=51999))
+    assert all(result.ok for result in Hub(Watched(hub_host), INTERFACE, TABLE).apply(todo.changes, silent))
+    said = sh(hub_host, "cat /run/argv")
+    private = sh(hub_host, f"sed -n 's/^PrivateKey = //p' {CONF}").strip()
+    assert shared in sh(hub_host, f"cat {CONF}")
+    assert len(private) == 44
+    assert shared not in said
+    assert private not in said
+    modes = sh(hub_host, f"stat -c '%a %n' {CONF} /etc/meshwright/{TABLE}.json")
+    assert modes == f"600 {CONF}\n600 /etc/meshwright/{TABLE}.json\n"
+
+
+def test_the_admins_own_lines_stay(hub_host: Namespace) -> None:
+    settle(hub_host, ONE)
+    sh(hub_host, f"sed -i 's/^MTU.*/&\\n# why\\nPostUp = true/; s/^AllowedIPs.*/&\\nPersistentKeepalive = 9/' {CONF}")
+    settle(hub_host, TWO)
+    text = sh(hub_host, f"cat {CONF}")
+    assert "# why\nPostUp = true\n" in text
+    assert "AllowedIPs = 10.100.2.1/32\nPersistentKeepalive = 9\n" in text
+
+
+def test_a_replaced_private_key_comes_back_from_the_conf(hub_host: Namespace) -> None:
+    settle(hub_host, ONE)
+    known = hub_public_key(hub_host, INTERFACE, TABLE)
+    assert known
+    assert known == sh(hub_host, f"wg show {INTERFACE} public-key").strip()
+    sh(hub_host, f"wg genkey | wg set {INTERFACE} private-key /dev/stdin")
+    settle(hub_host, ONE)
+    assert sh(hub_host, f"wg show {INTERFACE} public-key").strip() == known
+    sh(hub_host, f"rm {CONF}")
+    settle(hub_host, ONE)
+    assert sh(hub_host, f"sed -n 's/^PrivateKey = //p' {CONF} | wg pubkey").strip() == known
+
+
+def test_a_pinned_key_that_is_not_on_the_hub_is_refused(hub_host: Namespace) -> None:
+    settle(hub_host, ONE)
+    pinned = mesh(friends(ham=Friend(("10.100.2.1/32",), (WEB,))), key=key("elsewhere"))
+    results = Hub(hub_host, INTERFACE, TABLE).apply(look(hub_host, pinned).changes, silent)
+    assert [(r.ok, r.why) for r in results] == [
+        (False, f"the private key that belongs to {key('elsewhere')} is not on the hub")
+    ]
+    assert not look(hub_host, ONE).changes
+
+
+def test_the_hosts_firewall_service_brings_our_table_back(hub_host: Namespace) -> None:
+    settle(hub_host, TWO)
+    for name, text in (("nftables", NFTABLES), ("ours", OURS)):
+        hub_host.put(f"/etc/systemd/system/{name}.service", text.encode())
+        assert service(hub_host, name, "start")["active"]
+    there = sh(hub_host, f"nft list table inet {TABLE}")
+    daemon = sh(hub_host, "pidof wireguard-go")
+    for action in ("reload", "restart"):
+        sh(hub_host, "nft flush ruleset")
+        service(hub_host, "nftables", action)
+        assert sh(hub_host, f"nft list table inet {TABLE}") == there
+    service(hub_host, "nftables", "stop")
+    assert sh(hub_host, "nft list ruleset") == ""
+    assert sh(hub_host, "pidof wireguard-go") == daemon
+    settle(hub_host, TWO)
+
+
+def test_put_is_whole_and_private(hub_host: Namespace) -> None:
+    hub_host.put("/run/new/folder/secret", b"\x00text", 0o600)
+    assert sh(hub_host, "stat -c %a /run/new/folder/secret; ls -A /run/new/folder") == "600\nsecret\n"
+    with pytest.raises(Exception, match="/proc/no/file"):
+        hub_host.put("/proc/no/file", b"")
