@@ -60,12 +60,12 @@ SENTENCES = {
 def check(tunnels: int) -> bool:
     """Whether the lab needs a user namespace of its own. LabError names what is missing and mends it."""
     _tools()
-    _watches(tunnels)
     modes = ["rootless"] if os.geteuid() else ["root", "rootless"]
     faults: list[str] = []
     for mode in modes:
         fault = _trial(mode)
         if not fault:
+            _watches(tunnels)  # after the trial, which loads the kernel's WireGuard where there is one
             return mode == "rootless"
         faults.append(fault)
     chosen = faults[0] if faults[0] != "userns" else faults[-1]
