@@ -131,7 +131,11 @@ def _unit(path: str) -> Attrs | None:
     data = system.read_file(path)
     if data is None:
         return None
-    return {"text": data.decode(errors="replace"), "mode": f"{stat.S_IMODE(os.stat(path).st_mode):04o}"}
+    attrs = {"text": data.decode(errors="replace"), "mode": f"{stat.S_IMODE(os.stat(path).st_mode):04o}"}
+    name = os.path.basename(path)
+    if name.endswith(".service") and not (units.enabled(name) and units.active(name)):
+        attrs["state"] = "not in force"  # nobody wants this key, so a unit that was stopped or disabled is drift
+    return attrs
 
 
 def names(
