@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from worlds import by_hand, processes, small
 
 from meshwright import lab
 from meshwright.errors import LabError
 from meshwright.events import Checked
 from meshwright.lab import Lab, attempts, matrix, state
 from meshwright.spec.model import Mesh
-from worlds import by_hand, processes, small
 
 pytestmark = pytest.mark.lab
 
@@ -139,7 +139,7 @@ def test_an_interrupted_up_is_cleared_by_the_next_command(
         assert not folder.exists()
         _gone(folder)
         return
-    with pytest.raises(LabError, match="not up|half built"):
+    with pytest.raises(LabError, match=r"not up|half built"):
         lab.open(folder)
     if step == "start":  # nobody wrote it down: it must end by itself
         _gone(folder)

@@ -6,12 +6,12 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from worlds import NOW, REFERENCE, read, small
 
 from meshwright.lab import matrix, probes, topology
 from meshwright.lab.probes import Probe, Rules, Source
 from meshwright.lab.topology import Target
 from meshwright.spec.policy import grants
-from worlds import NOW, REFERENCE, read, small
 
 TARGET = Target("node2", "route", "192.168.20.21", "node2", (("tcp", 443), ("tcp", 22)))
 

@@ -8,10 +8,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+from worlds import FULL, NOW, REFERENCE, read, small
 
 from meshwright.errors import LabError
 from meshwright.lab import topology
-from worlds import FULL, NOW, REFERENCE, read, small
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -88,8 +88,9 @@ def by_hand(lab: Lab, mesh: Mesh, *, table: bool = True) -> Path:
         addresses = ", ".join(map(str, device.addresses))
         lines.append(f"[Peer]\nPublicKey = {keys.public(own)}\nAllowedIPs = {addresses}")
         (clients / f"{device.label}.conf").write_text(
-            f"[Interface]\nPrivateKey = {own.reveal()}\nAddress = {addresses}\n[Peer]\nPublicKey = {keys.public(private)}\n"
-            f"Endpoint = {mesh.hub.endpoint}\nAllowedIPs = {', '.join(dict.fromkeys(routes))}\nPersistentKeepalive = 25\n"
+            f"[Interface]\nPrivateKey = {own.reveal()}\nAddress = {addresses}\n"
+            f"[Peer]\nPublicKey = {keys.public(private)}\nEndpoint = {mesh.hub.endpoint}\n"
+            f"AllowedIPs = {', '.join(dict.fromkeys(routes))}\nPersistentKeepalive = 25\n"
         )
     hub, forward = lab.host("hub"), f"{mesh.hub.address}:{mesh.hub.port}"
     _ok(hub, ["sh", "-c", "umask 077; cat > /etc/wireguard/wg1.conf"], "\n".join(lines) + "\n")
