@@ -163,7 +163,7 @@ def union(left: Iterable[Box], right: Iterable[Box]) -> Region:
 
 def intersect(left: Iterable[Box], right: Iterable[Box]) -> Region:
     """What is in both regions, canonical."""
-    return _combine(left, right, _common)
+    return _combine(left, right, shared)
 
 
 def subtract(left: Iterable[Box], right: Iterable[Box]) -> Region:
@@ -171,7 +171,8 @@ def subtract(left: Iterable[Box], right: Iterable[Box]) -> Region:
     return _combine(left, right, _rest)
 
 
-def _common(left: Services, right: Services) -> Services:
+def shared(left: Services, right: Services) -> Services:
+    """The services in both; each as `join` gives it."""
     pairs = ((max(a.first, b.first), min(a.last, b.last)) for a in left for b in right)
     return tuple(Interval(first, last) for first, last in pairs if first <= last)
 

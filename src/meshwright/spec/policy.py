@@ -291,11 +291,8 @@ class Judge:
         self.grants = granted(self.names)
 
     @cached_property
-    def _classes(self) -> tuple[tuple[tuple[Span, ...], Region], ...]:
-        return tuple(
-            (group.spans, boxes.canonical(box for i in group.grants for box in self.grants[i].region))
-            for group in classes(self.grants)
-        )
+    def _classes(self) -> tuple[Class, ...]:
+        return classes(self.grants)
 
     def judge(self, test: Test) -> Verdict:
         """Whether the rules say what the test expects, for every pair of addresses it speaks of."""
@@ -312,28 +309,45 @@ class Judge:
         for version in sorted(met):
             here = tuple(item for item in sources if item.version == version)
             there = tuple(item for item in destinations if item.version == version)
-            target = boxes.canonical(boxes.boxes(there, (asked.interval,)))
-            found = found or (self._open if test.expect == "deny" else self._closed)(here, target)
+            opened = self._opened(there, asked)
+            if test.expect == "deny":
+                found = found or self._open(here, opened)
+            else:
+                found = found or self._closed(here, tuple(boxes.boxes(there, (asked.interval,))), opened)
         return _verdict(test.expect, found)
 
-    def _open(self, sources: Sequence[Span], target: Region) -> Found:
-        """One pair of the sources and the target that the rules allow."""
-        for spans, region in self._classes:
-            inside = boxes.overlap(sources, spans)
-            allowed = boxes.intersect(target, region) if inside else ()
-            if allowed:
-                return inside[0], allowed[0]
+    def _opened(self, there: Sequence[Span], asked: Ports) -> dict[int, Region]:
+        """What each grant (by its position) opens of the services asked about at these addresses, if anything."""
+        out: dict[int, Region] = {}
+        for index, grant in enumerate(self.grants):
+            services = boxes.shared(grant.services, (asked.interval,))
+            spans = boxes.overlap(there, grant.destination_spans) if services else ()
+            if spans:
+                out[index] = tuple(boxes.boxes(spans, services))
+        return out
+
+    def _open(self, sources: Sequence[Span], opened: Mapping[int, Region]) -> Found:
+        """One pair that the rules allow."""
+        for group in self._classes:
+            index = next((i for i in group.grants if i in opened), None)
+            inside = boxes.overlap(sources, group.spans) if index is not None else ()
+            if index is not None and inside:
+                return inside[0], opened[index][0]
         return None
 
-    def _closed(self, sources: Sequence[Span], target: Region) -> Found:
-        """One pair that no rule allows."""
+    def _closed(self, sources: Sequence[Span], target: Region, opened: Mapping[int, Region]) -> Found:
+        """One pair of the sources and the target that no rule allows."""
         left = tuple(sources)
-        for spans, region in self._classes:
-            inside = boxes.overlap(left, spans)
-            denied = boxes.subtract(target, region) if inside else ()
-            if denied:
-                return inside[0], denied[0]
-            left = boxes.without(left, spans)
+        denied: dict[tuple[int, ...], Region] = {}
+        for group in self._classes:
+            inside = boxes.overlap(left, group.spans)
+            key = tuple(i for i in group.grants if i in opened)
+            if inside and key not in denied:
+                whole = any(opened[i] == target for i in key)
+                denied[key] = () if whole else boxes.subtract(target, [box for i in key for box in opened[i]])
+            if inside and denied[key]:
+                return inside[0], denied[key][0]
+            left = boxes.without(left, group.spans)
         return (left[0], target[0]) if left else None
 
 
