@@ -7,12 +7,12 @@ whose first line names this mesh.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from meshwright import keys
-from meshwright.desired.resource import Resource, Resources, Unknown
+from meshwright.desired.resource import Resource, Resources, Unknown, fill
 from meshwright.errors import ConflictError, MeshwrightError, SecretsError
 from meshwright.events import Progress, Tell
 from meshwright.io import files
@@ -69,10 +69,12 @@ class Files:
         return f"# meshwright: {self.mesh} {label}"
 
     def apply(self, changes: Sequence[Change], tell: Tell) -> list[Result]:
-        results = []
+        results: list[Result] = []
+        written: dict[str, Attrs] = {}  # a .conf may need the key that the same batch has just made
         for number, change in enumerate(changes, 1):
             try:
-                results.append(Result(change.id, True, self._apply(change)))
+                written[change.id] = self._apply(replace(change, wanted=fill(change.wanted, written)))
+                results.append(Result(change.id, True, written[change.id]))
             except MeshwrightError as error:
                 results.append(Result(change.id, False, why=error.message, hint=error.hint))
             except OSError as error:
