@@ -14,7 +14,7 @@ import select
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,7 @@ def _build(folder: Path, found: State, wanted: Topology, tell: Tell) -> State:
     state.write(folder, found)
     _links(found, wanted.links)
     _configure(found, wanted.hosts, tell)
+    _neighbours(found, wanted.links)
     return _finish(folder, found, wanted)
 
 
@@ -177,11 +178,16 @@ def _hosts(found: State, places: Sequence[Place], tell: Tell) -> dict[str, int]:
 
 
 def _links(found: State, links: Iterable[Link]) -> None:
-    cables = [
-        {"a": found.hosts[x.a], "a_name": x.a_name, "b": found.hosts[x.b], "b_name": x.b_name, "master": x.master}
-        for x in links
-    ]
+    cables = [{**asdict(x), "a": found.hosts[x.a], "b": found.hosts[x.b]} for x in links]
     inside(found.pid, found.userns, "build", "links", cables)
+
+
+def _neighbours(found: State, links: Iterable[Link]) -> None:
+    lines: dict[str, list[str]] = {}
+    for host, line in (pair for x in links for pair in x.neighbours):
+        lines.setdefault(host, []).append(line)
+    tasks = [{"name": host, "pid": found.hosts[host], "ip": found_lines} for host, found_lines in lines.items()]
+    inside(found.pid, found.userns, "build", "lines", tasks)
 
 
 def _configure(found: State, places: Sequence[Place], tell: Tell) -> None:
@@ -245,8 +251,10 @@ def _change(folder: Path, before: State, wanted: Topology, tell: Tell) -> State:
     found = replace(before, hosts={n: p for n, p in before.hosts.items() if n in kept})
     found = replace(found, hosts={**found.hosts, **_hosts(found, fresh, tell)})
     names = {p.name for p in fresh}
-    _links(found, [x for x in wanted.links if x.a in names or x.b in names])
+    cables = [x for x in wanted.links if x.a in names or x.b in names]
+    _links(found, cables)
     _configure(found, fresh, tell)
+    _neighbours(found, cables)
     ports = [p for p in wanted.hosts if p.name in kept and new[p.name]["ports"] != old[p.name]["ports"]]
     _relisten(found, ports)
     return _finish(folder, found, wanted)

@@ -65,13 +65,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A cable: interface a_name at host a, b_name at host b, there a port of the bridge `master`, if any."""
+    """A cable: interface a_name at host a, b_name at host b, there a port of the bridge `master`, if any.
+
+    neighbours: (host, line of ip-batch) to run when the cable is there.
+    """
 
     a: str
     a_name: str
     b: str
     b_name: str
     master: str = ""
+    a_mac: str = ""
+    b_mac: str = ""
+    neighbours: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +265,17 @@ def _all_of(version: int) -> str:
     return "default" if version == 4 else "::/0"
 
 
+def _mac(slot: int, number: int) -> str:
+    """Hardware addresses are fixed: the kernel's neighbour table is one for all namespaces and holds 1024 entries, too
+    few for 200 peers; permanent entries do not count."""
+    return f"02:6d:77:{slot >> 8 & 255:02x}:{slot & 255:02x}:{number:02x}"
+
+
+def _neighbour(address: Address, mac: str, interface: str) -> str:
+    return f"neigh replace {address} lladdr {mac} dev {interface} nud permanent"
+
+
+HOUSE = 0xFFFF  # the "slot" of inet and gw
 ROUTER = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
 # a switch is not a firewall: bridged frames must bypass the IP hooks
 SWITCH = {f"net/bridge/bridge-nf-call-{kind}": "0" for kind in ("iptables", "ip6tables", "arptables")}
@@ -288,17 +305,27 @@ def _peer(mesh: Mesh, ground: _Ground, device: Device, name: str, slot: int) -> 
             _add(WAN, _on(outer, ground.outside)),
             _add("lan0", _on(router, home)),
             f"route add {every} via {ground.public}",
+            _neighbour(own, _mac(slot, 2), "lan0"),
+            _neighbour(ground.public, _mac(HOUSE, 1), WAN),
+            *([_neighbour(ground.wan, _mac(HOUSE, 2), WAN)] if ground.wan in ground.outside else []),
         ),
         ROUTER,
         rulesets.home_router(ground.version, WAN, "lan0"),
         _files(f"{device.label}.nat", ground.public),
     )
-    lines = ["link set lo up", "link set eth0 up", _add("eth0", _on(own, home)), f"route add {every} via {router}"]
+    lines = [
+        "link set lo up",
+        "link set eth0 up",
+        _add("eth0", _on(own, home)),
+        f"route add {every} via {router}",
+        _neighbour(router, _mac(slot, 1), "eth0"),
+    ]
+    near = tuple((h, _neighbour(outer, _mac(slot, 3), i)) for h, i in (("inet", "wan"), ("gw", WAN)))
     hosts, links = (
         [nat],
         [
-            Link(nat.name, WAN, "inet", f"p{slot}", "wan"),
-            Link(name, "eth0", nat.name, "lan0"),
+            Link(nat.name, WAN, "inet", f"p{slot}", "wan", _mac(slot, 3), neighbours=near),
+            Link(name, "eth0", nat.name, "lan0", a_mac=_mac(slot, 2), b_mac=_mac(slot, 1)),
         ],
     )
     if device.lan:
@@ -504,7 +531,7 @@ class _Core:
         second = "node2" if any(theirs for _, theirs in self._chunks()) else "hub"
         pods.append(Link("pod2", "eth0", second, "c-pod2", "cni0"))
         more = [Link(f"net.{name}", "eth0", "gw", f"v{n}", SERVER) for n, name in enumerate(self.others)]
-        return [Link("gw", WAN, "inet", "p-gw", "wan"), *vlan, *pods, *more]
+        return [Link("gw", WAN, "inet", "p-gw", "wan", _mac(HOUSE, 2)), *vlan, *pods, *more]
 
     def targets(self) -> tuple[Target, ...]:
         return tuple(self.found)
@@ -546,12 +573,12 @@ class _Core:
 
     def _inet(self) -> Place:
         ground = self.ground
-        lines = [_add("wan", _on(ground.public, ground.outside))]
+        lines = [f"link set wan address {_mac(HOUSE, 1)}", _add("wan", _on(ground.public, ground.outside))]
         if ground.wan not in ground.outside:
             lines.append(f"route add {ground.wan} dev wan")
         if self._direct():
             lines.append(f"route add {self.mesh.hub.address} via {ground.wan}")
-        return self._place("inet", [ground.public], lines, sysctl=SWITCH)
+        return self._place("inet", [ground.public], lines, sysctl={**ROUTER, **SWITCH})
 
     def _gw(self) -> Place:
         ground, mesh = self.ground, self.mesh

@@ -1,9 +1,10 @@
 """Builds hosts and links inside a running lab. Started in the lab's own namespaces, one JSON document on stdin.
 
-    python -I -S -c BOOT build hosts|links|configure|ports|remove
+    python -I -S -c BOOT build hosts|links|lines|configure|ports|remove
 
 hosts:     [{"name", "files": {name in /etc: text}}]               -> {"pids": {name: pid outside}}
-links:     [{"a": pid, "a_name", "b": pid, "b_name", "master"}]    -> {}       master: bridge on b's side, or null
+links:     [{"a": pid, "a_name", "a_mac", "b": pid, "b_name", "b_mac", "master"}] -> {}   master: bridge on b's side, ""
+lines:     [{"name", "pid", "ip": [...]}]                          -> {}
 configure: [{"name", "pid", "ip": [...], "sysctl": {...}, "nft", "names": {name: [address]}, "dns": [address],
              "upstream", "ports": [[kind, port]]}]                             -> {}
 ports:     [{"name", "pid", "ports"}]                              -> {}
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> int:
     steps: dict[str, Callable[[Any], dict[str, Any]]] = {
         "hosts": hosts,
         "links": links,
+        "lines": lines,
         "configure": configure,
         "ports": ports,
         "remove": remove,
@@ -84,8 +86,8 @@ def _hold(name: str, files: dict[str, str], pipe: int) -> None:
 
 def links(items: list[dict[str, Any]]) -> dict[str, Any]:
     batch = [
-        f"link add name {x['a_name']} netns /proc/{x['a']}/ns/net type veth "
-        f"peer name {x['b_name']} netns /proc/{x['b']}/ns/net"
+        f"link add name {x['a_name']} netns /proc/{x['a']}/ns/net {_address(x['a_mac'])} type veth "
+        f"peer name {x['b_name']} netns /proc/{x['b']}/ns/net {_address(x['b_mac'])}"
         for x in items
     ]
     _feed(["ip", "-batch", "-"], "\n".join(batch), "links")
@@ -97,12 +99,21 @@ def links(items: list[dict[str, Any]]) -> dict[str, Any]:
     return {}
 
 
+def _address(mac: str) -> str:
+    return f"address {mac}" if mac else ""
+
+
+def lines(items: list[dict[str, Any]]) -> dict[str, Any]:
+    _each(items, _addresses)
+    return {}
+
+
 def _plug(item: dict[str, Any]) -> None:
     """Make the links ports of their bridges; a bridge that is not there yet comes first."""
     missing = sorted({bridge for _, bridge in item["plugs"] if not Path("/sys/class/net", bridge).exists()})
-    lines = [line for b in missing for line in (f"link add {b} type bridge mcast_snooping 0", f"link set {b} up")]
-    lines += [f"link set {name} master {bridge} up" for name, bridge in item["plugs"]]
-    _addresses({"ip": lines})
+    batch = [line for b in missing for line in (f"link add {b} type bridge mcast_snooping 0", f"link set {b} up")]
+    batch += [f"link set {name} master {bridge} up" for name, bridge in item["plugs"]]
+    _addresses({"ip": batch})
 
 
 def configure(items: list[dict[str, Any]]) -> dict[str, Any]:
