@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import ip_network
+from collections.abc import Iterator
 from typing import TypedDict
 
 from meshwright.desired.facts import Facts
 from meshwright.desired.resource import Resource, Unknown
-from meshwright.spec.model import Device, Mesh, Network
-from meshwright.spec.policy import Grant, grants
+from meshwright.spec.model import Device, Mesh, Network, host_network, host_prefix
+from meshwright.spec.policy import grants
+
+SECRET = frozenset({("preshared_key",)})
 
 
 class Client(TypedDict):
@@ -29,7 +30,7 @@ class Client(TypedDict):
 
 def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
     """Key pairs and preshared keys of all devices, a .conf for each active one."""
-    reach = _Reach(mesh, grants(mesh, facts.services, facts.now))
+    reach = _Reach(mesh, facts)
     for device in mesh.devices:
         yield from _keys(device)
         if device.active(facts.now):
@@ -43,7 +44,7 @@ def _keys(device: Device) -> Iterator[Resource]:
         yield Resource(id, {"public_key": Unknown(id, "public_key")})
     if device.preshared_key:
         id = f"files/preshared/{device.label}"
-        yield Resource(id, {"preshared_key": Unknown(id, "preshared_key")}, frozenset({("preshared_key",)}))
+        yield Resource(id, {"preshared_key": Unknown(id, "preshared_key")}, SECRET)
 
 
 def _client(mesh: Mesh, device: Device, reach: _Reach) -> Resource:
@@ -51,7 +52,7 @@ def _client(mesh: Mesh, device: Device, reach: _Reach) -> Resource:
     preshared = Unknown(f"files/preshared/{device.label}", "preshared_key") if device.preshared_key else ""
     dns = mesh.network.dns
     attrs = Client(
-        address=[str(ip_network(address)) for address in device.addresses],
+        address=[host_prefix(address) for address in device.addresses],
         public_key=device.public_key or Unknown(f"files/key/{device.label}", "public_key"),
         mtu=device.mtu or mesh.hub.mtu,
         dns=[str(dns.server), *dns.domains] if dns and dns.mode == "all" else [],
@@ -59,53 +60,57 @@ def _client(mesh: Mesh, device: Device, reach: _Reach) -> Resource:
         hub_key=mesh.hub.public_key or Unknown(interface, "public_key"),
         preshared_key=preshared,
         endpoint=mesh.hub.endpoint,
-        allowed_ips=[str(network) for network in _allowed_ips(mesh, device, reach)],
+        allowed_ips=reach.allowed_ips(device),
         keepalive=device.keepalive,
     )
     return Resource(
         f"files/client/{device.label}",
         dict(attrs),
-        frozenset({("preshared_key",)}),
+        SECRET,
         after=(interface, f"files/key/{device.label}", f"files/preshared/{device.label}"),
     )
 
 
-def _allowed_ips(mesh: Mesh, device: Device, reach: _Reach) -> Sequence[Network]:
-    """The device's routes in the order of the file, the mesh itself, and the LANs that the policy lets it reach.
-
-    Only of address families that the device has an address of: wg-quick refuses a route it has no address for.
-    """
-    routes = mesh.network.routes
-    names = routes if device.routes is None else [name for name in routes if name in device.routes]
-    wanted = [network for name in names for network in routes[name]]
-    wanted += mesh.network.cidr
-    wanted += reach.lans(device)
-    families = {address.version for address in device.addresses}
-    return list(dict.fromkeys(network for network in wanted if network.version in families))
-
-
 class _Reach:
-    """Which LANs behind other devices a device may reach, answered without walking every grant per device."""
+    """What a device sends into the tunnel, worked out once for all devices of one kind."""
 
-    def __init__(self, mesh: Mesh, all_grants: Iterable[Grant]) -> None:
-        lans = [lan for device in mesh.devices for lan in device.lan]
+    def __init__(self, mesh: Mesh, facts: Facts) -> None:
+        self._mesh = mesh
+        self._known: dict[tuple[object, ...], list[str]] = {}
         self._rules: list[tuple[frozenset[Network], tuple[Network, ...], list[Network]]] = []
-        for grant in all_grants if lans else ():
+        lans = [lan for device in mesh.devices for lan in device.lan]
+        for grant in grants(mesh, facts.services, facts.now) if lans else ():
             reached = [lan for lan in lans if any(_overlap(lan, to) for to in grant.destinations)]
             if reached:
                 narrow = frozenset(n for n in grant.sources if n.prefixlen == n.max_prefixlen)
                 wide = tuple(n for n in grant.sources if n not in narrow)
                 self._rules.append((narrow, wide, reached))
 
-    def lans(self, device: Device) -> list[Network]:
-        own = [ip_network(address) for address in device.addresses]
-        return [
+    def allowed_ips(self, device: Device) -> list[str]:
+        """The device's routes in the order of the file, the mesh itself, and the LANs that the policy lets it reach.
+
+        Only of address families that the device has an address of: wg-quick refuses a route it has no address for.
+        """
+        families = frozenset(address.version for address in device.addresses)
+        lans = self._lans(device) if self._rules else ()
+        key = (device.routes, families, lans)
+        if key not in self._known:
+            routes = self._mesh.network.routes
+            names = routes if device.routes is None else [name for name in routes if name in device.routes]
+            wanted = [*(n for name in names for n in routes[name]), *self._mesh.network.cidr, *lans]
+            self._known[key] = [str(n) for n in dict.fromkeys(wanted) if n.version in families]
+        return self._known[key]
+
+    def _lans(self, device: Device) -> tuple[Network, ...]:
+        """The LANs behind other devices that it may reach."""
+        own = [host_network(address) for address in device.addresses]
+        return tuple(
             lan
             for narrow, wide, reached in self._rules
             if any(n in narrow or any(_overlap(n, w) for w in wide) for n in own)
             for lan in reached
             if lan not in device.lan
-        ]
+        )
 
 
 def _overlap(a: Network, b: Network) -> bool:

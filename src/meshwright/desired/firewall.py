@@ -16,7 +16,7 @@ from meshwright.desired.facts import Facts
 from meshwright.desired.resource import Resource
 from meshwright.spec import boxes, policy
 from meshwright.spec.boxes import Interval, Region, Span
-from meshwright.spec.model import Mesh, host_network
+from meshwright.spec.model import Mesh, host_prefix
 
 FORMAT = 1
 OWN_ADDRESSES = ("pods", "services")
@@ -95,7 +95,7 @@ class Compiler:
         """(span, device label, prefix) of all that peers may send from, in order."""
         out: list[tuple[Span, str, str]] = []
         for device in self.names.active:
-            out += [(boxes.host(a), device.label, str(host_network(a))) for a in device.addresses]
+            out += [(boxes.host(a), device.label, host_prefix(a)) for a in device.addresses]
             out += [(boxes.span(network), device.label, str(network)) for network in device.lan]
         return sorted(out, key=lambda entry: entry[0])
 

@@ -59,11 +59,16 @@ def collect(resources: Iterable[Resource]) -> dict[str, Resource]:
     return out
 
 
+_LEAVES = (str, list, int)  # what most of a tree is; no Unknown stands in a list
+
+
 def fill(tree: Any, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
     """The tree with every Unknown replaced whose resource is in `attrs` (id -> attributes); the same object if none is.
 
     A resource with a saved and a live half answers from the saved one: that is what a reboot comes back to.
     """
+    if isinstance(tree, _LEAVES):
+        return tree
     if isinstance(tree, Unknown):
         return _answer(tree, attrs)
     if isinstance(tree, Mapping):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from meshwright.desired import clients, firewall, gateway, wireguard
@@ -27,4 +26,4 @@ def known(wanted: Resources, actual: Resources) -> dict[str, Resource]:
 
 def _known(resource: Resource, answers: Mapping[str, Mapping[str, Any]]) -> Resource:
     attrs = fill(resource.attrs, answers)
-    return resource if attrs is resource.attrs else replace(resource, attrs=attrs)
+    return resource if attrs is resource.attrs else Resource(resource.id, attrs, resource.secret, resource.after)

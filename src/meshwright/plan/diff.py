@@ -25,21 +25,21 @@ class Field:
     new: Any
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def same(a: Any, b: Any) -> bool:
     """Equality of JSON values that minds the type: True is not 1, 1 is not 1.0."""
     if a is b:
         return True
-    if type(a) is not type(b):
-        return isinstance(a, Mapping) and isinstance(b, Mapping) and _same_mapping(a, b)
-    if isinstance(a, Mapping):
-        return _same_mapping(a, b)
-    if isinstance(a, list):
+    kind = type(a)
+    if kind in _PLAIN:
+        return kind is type(b) and bool(a == b)
+    if kind is list and type(b) is list:
         return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
-
-
-def _same_mapping(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(map(same, a.values(), map(b.__getitem__, a)))
+    return kind is type(b) and bool(a == b)
 
 
 def fields(old: Any, new: Any, path: Path = ()) -> Iterator[Field]:

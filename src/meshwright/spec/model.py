@@ -578,7 +578,13 @@ def expiry(text: str) -> datetime:
 
 def host_network(address: Address) -> Network:
     """The network that holds only this address (/32 or /128)."""
-    return ip_network(address)
+    kind = IPv4Network if address.version == 4 else IPv6Network
+    return kind((int(address), address.max_prefixlen))
+
+
+def host_prefix(address: Address) -> str:
+    """The same as text."""
+    return f"{address}/{address.max_prefixlen}"
 
 
 def _version(value: Any) -> Literal[1]:
