@@ -25,6 +25,8 @@ from meshwright.spec.sieve import Sieve
 
 FILES = 200
 KEPT = 200
+MOST = 1000
+MANY = 150_000
 ROUNDS = 8
 INCLUDED = ("version", "include", "peers")
 
@@ -65,9 +67,9 @@ class _Source:
         return self.at(self.places.find(fault.path, fault.on_key), fault)
 
     def at(self, place: Place, fault: Fault) -> Problem:
-        lines = self.text.split("\n")
-        line = lines[place.line - 1].rstrip("\r") if place.line <= len(lines) else ""
-        source = printable(line[:WIDTH].replace("\t", " ")) if place.column <= WIDTH else ""
+        start = self.text.rfind("\n", 0, place.offset) + 1
+        line = self.text[start : start + WIDTH].split("\n", 1)[0].rstrip("\r")
+        source = printable(line.replace("\t", " ")) if place.column <= WIDTH else ""
         severity: Literal["error", "warning"] = "warning" if fault.severity == "warning" else "error"
         return Problem(
             self.name, place.line, place.column, dotted(fault.path), fault.text, fault.hint, severity, source
@@ -130,6 +132,7 @@ class _Loading:
         self.found: list[Problem] = []
         self.spoiled: set[Path] = set()
         self.sieve = Sieve({})
+        self.more = False
 
     def run(self) -> Loaded:
         main = self.sources[0]
@@ -152,7 +155,8 @@ class _Loading:
         return Loaded(mesh, tuple(sorted(self.found, key=_order)), holders)
 
     def _failed(self) -> SpecError:
-        return SpecError(tuple(sorted(dict.fromkeys(self.found), key=_order)))
+        hint = f"there are more; these are the first {len(self.found)} found" if self.more else ""
+        return SpecError(tuple(sorted(dict.fromkeys(self.found), key=_order)), hint)
 
     def _parse(self, source: _Source) -> None:
         spots = list(hidden(source.text))
@@ -168,6 +172,9 @@ class _Loading:
 
     def _add(self, faults: Iterable[Fault]) -> None:
         for fault in faults:
+            if len(self.found) >= MOST:
+                self.more = True
+                return
             self.found.append(self._source(fault.path).problem(fault))
 
     def _source(self, path: Path) -> _Source:
@@ -246,12 +253,14 @@ class _Loading:
     def _validate(self, data: dict[str, Any]) -> Mesh | None:
         """The mesh; with faults reported, a mesh of what is sound, or None when too little is."""
         self.sieve = sieve = Sieve(data)
+        self._sample(sieve)
         for _ in range(ROUNDS):
             try:
                 return Mesh.model_validate(sieve.data, by_alias=True, by_name=False)
             except ValidationError as error:
                 failed = error
             if failed.error_count() > 50 * KEPT:
+                self.more = True
                 sieve.shorten(KEPT)
                 continue
             faults = list(problems.faults(failed.errors(include_url=False, include_input=False), sieve.data))
@@ -262,6 +271,28 @@ class _Loading:
             if not sieve.drop(fault.path for fault in faults):
                 return None
         return None
+
+    def _sample(self, sieve: Sieve) -> None:
+        """A huge file is tried by a part of it first: to list the faults of one that is all faults takes long."""
+        if _size(sieve.data, MANY) < MANY:
+            return
+        part = Sieve(sieve.data)
+        part.shorten(KEPT)
+        try:
+            Mesh.model_validate(part.data, by_alias=True, by_name=False)
+        except ValidationError:
+            self.more = True
+            sieve.shorten(KEPT)
+
+
+def _size(data: Any, most: int) -> int:
+    """How many values there are; it stops counting at `most`."""
+    todo, count = [data], 0
+    while todo and count < most:
+        at = todo.pop()
+        count += len(at)
+        todo += [inner for inner in (at.values() if isinstance(at, dict) else at) if isinstance(inner, dict | list)]
+    return count
 
 
 def _order(problem: Problem) -> tuple[Any, ...]:

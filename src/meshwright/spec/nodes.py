@@ -28,8 +28,9 @@ from yaml.events import (
 Path = tuple[str | int, ...]
 
 DEPTH = 32
-NODES = 500_000
-FAULTS = 1000
+NODES = 220_000
+ENTRIES = 60_000
+FAULTS = 200
 DIGITS = 18
 WIDTH = 200
 
@@ -54,10 +55,11 @@ class Fault(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Line and column, from 1."""
+    """Line and column, from 1, and the offset of the character in the text, from 0."""
 
     line: int
     column: int
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,8 @@ class _Reader:
             self.root = value
             return
         frame = self.open[-1]
+        if len(frame.data) >= ENTRIES:
+            raise Stop(Spot(_place(event), frame.path, f"more than {ENTRIES} entries: this is no mesh file"))
         if isinstance(frame.data, list):
             frame.data.append(value)
             return
@@ -257,7 +261,7 @@ class _Reader:
 
 def _place(event: Any) -> Place:
     mark = event.start_mark
-    return Place(mark.line + 1, mark.column + 1)
+    return Place(mark.line + 1, mark.column + 1, mark.index)
 
 
 def printable(text: str) -> str:
@@ -281,7 +285,10 @@ def hidden(text: str) -> Iterator[Spot]:
         column = start - (text.rfind("\n", 0, start) + 1) + 1
         name = "a NUL byte" if match[0] == "\0" else f"the invisible character U+{ord(match[0]):04X}"
         yield Spot(
-            Place(line, column), (), f"{name} is in the file", "delete it, or write the file anew in a text editor"
+            Place(line, column, start),
+            (),
+            f"{name} is in the file",
+            "delete it, or write the file anew in a text editor",
         )
 
 
@@ -302,12 +309,13 @@ def parse(text: str, places: Places | None = None) -> tuple[Any, list[Spot]]:
 def _syntax(error: YAMLError, text: str) -> Spot:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     said = getattr(error, "problem", None) or "not YAML"
-    place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
-    lines = text.split("\n")
-    line = lines[place.line - 1] if place.line <= len(lines) else ""
-    if place.line > len(lines) or (place.line == len(lines) and not line and len(lines) > 1):
-        place = Place(max(1, len(lines) - 1), max(1, len(lines[max(0, len(lines) - 2)])))
-    if "\t" in line[: place.column]:
+    # what is missing at the end is told at the last character that there is
+    last = len(text.rstrip())
+    index = min(mark.index, max(last - 1, 0)) if mark and mark.index >= last else mark.index if mark else 0
+    start = text.rfind("\n", 0, index) + 1
+    place = Place(text.count("\n", 0, index) + 1, index - start + 1, index)
+    line = text[start : start + WIDTH].split("\n", 1)[0]
+    if "\t" in text[start : min(index + 1, start + WIDTH)]:
         return Spot(place, (), "a tab where only spaces may stand", "indent with spaces")
     return Spot(place, (), f"this is not YAML: {said}", _syntax_hint(said, line))
 
