@@ -195,6 +195,8 @@ def test_the_machines_own_secrets_and_units_stay_out(tmp_path: Path, folder: Pat
     running = lab.up(small(tmp_path), folder)
     for path in ("/etc/wireguard", "/etc/meshwright", "/etc/systemd/system", "/etc/sysctl.d", "/run/wireguard"):
         assert said(running, "hub", "ls", "-A", path) == ""
+    for path in ("/etc/wireguard", "/etc/meshwright", "/etc/systemd/system", "/etc/sysctl.d", "/run"):
+        assert said(running, "hub", "stat", "-f", "-c", "%T", path).strip() == "tmpfs"
     assert said(running, "hub", "stat", "-c", "%a", "/etc/wireguard").strip() == "700"
     assert said(running, "hub", "cat", "/proc/sys/kernel/hostname").strip() == "hub"
     assert "eth0" in said(running, "hub", "ls", "/sys/class/net")
