@@ -219,6 +219,7 @@ NEVER = [
     ({"destination": "224.0.0.251", "protocol": "udp", "port": 5353}, "multicast"),
     ({"destination": "255.255.255.255"}, "limited broadcast"),
     ({"destination": "10.0.0.255", "kind": "broadcast"}, "broadcast"),
+    ({"destination": "10.0.0.200", "kind": "multicast"}, "multicast by the routing table alone"),
     ({"source": "fd00::1", "destination": "ff02::fb"}, "IPv6 multicast"),
     ({"source": "fe80::1", "destination": "fe80::2"}, "IPv6 link-local"),
     ({"source": "fd00::1", "destination": "fe80::2"}, "towards IPv6 link-local"),

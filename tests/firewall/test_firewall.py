@@ -330,3 +330,11 @@ def test_an_established_flow_of_a_source_that_lost_its_right_is_noticed():
     assert not judge.passes(Evaluator(objects, it.table), flow, place)
     broken = json.loads(json.dumps(objects).replace('"right": "reply"', '"right": "original"'))
     assert judge.passes(Evaluator(broken, it.table), flow, place)
+
+
+def test_a_packet_from_the_tunnel_without_the_mark_gets_no_route():
+    place = judge.ground(mesh(), NOW)
+    open_table = Evaluator([{"table": {"family": "inet", "name": "t"}}], "t")
+    assert not judge.passes(open_table, place.packet("10.100.1.1", "192.168.20.9", "tcp", 1), place)
+    assert judge.passes(open_table, place.packet("10.100.1.1", "10.100.0.1", "tcp", 1), place)
+    assert judge.passes(open_table, place.packet("192.168.20.9", "10.100.1.1", "tcp", 1), place)
