@@ -23,6 +23,7 @@ from .nftform import (
     role_rules,
 )
 
+PROTOCOLS = {6: "tcp", 17: "udp"}
 NOT_FORM = ("family", "table", "name", "handle", "elem")
 
 
@@ -48,7 +49,7 @@ def read(listed: list[Json], name: str) -> Model | None:
 def _read_object(model: Model, kind: str, body: Json) -> None:
     if kind in ("set", "map"):
         model.sets[body["name"]] = {key: value for key, value in body.items() if key not in NOT_FORM}
-        held = (_element(elem) for elem in body.get("elem", ()))
+        held = (_element(elem, body.get("type")) for elem in body.get("elem", ()))
         model.elements[body["name"]] = {key_of(element.value): element for element in held}
     elif kind == "chain":
         model.chains[body["name"]] = {key: value for key, value in body.items() if key not in NOT_FORM}
@@ -60,17 +61,28 @@ def _read_object(model: Model, kind: str, body: Json) -> None:
         model.foreign.append(f"a {kind} called {body.get('name', '?')} is not ours")
 
 
-def _element(elem: Json) -> Element:
+def _element(elem: Json, types: Any) -> Element:
+    """One element of a set of these types, as nft lists it."""
     target = ""
     if isinstance(elem, list):
         elem, verdict = elem
         word, detail = next(iter(verdict.items()))
         target = f"{word} {detail['target']}" if isinstance(detail, dict) else word
     if not (isinstance(elem, dict) and "elem" in elem):
-        return Element(elem, target)
+        return Element(_named(elem, types), target)
     inner = elem["elem"]
     odd = sorted(key for key in inner if key not in ("val", "comment", "counter"))
-    return Element(inner["val"], target, inner.get("comment", ""), " ".join(odd))
+    return Element(_named(inner["val"], types), target, inner.get("comment", ""), " ".join(odd))
+
+
+def _named(value: Json, types: Any) -> Json:
+    """The value with protocols by name: where /etc/protocols is missing, nft lists them as numbers."""
+    if not (isinstance(value, dict) and "concat" in value and isinstance(types, list)):
+        return value
+    places = {place for place, kind in enumerate(types) if kind == "inet_proto"}
+    return {
+        "concat": [PROTOCOLS.get(p, p) if n in places and type(p) is int else p for n, p in enumerate(value["concat"])]
+    }
 
 
 def parse(listed: list[Json], name: str) -> Table | None:

@@ -16,6 +16,8 @@ from meshwright.errors import MeshwrightError
 Json = Any
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 FINAL = ("accept", "drop")
+# numbers of protocols(5): nft lists names, or numbers where /etc/protocols is missing
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "icmpv6": 58, "ipv6-icmp": 58}
 QUIET = ("counter", "log", "comment", "masquerade")
 
 
@@ -214,14 +216,14 @@ def _find(held: _Set, value: Json) -> Json | None:
 
 
 def _plain(value: Json) -> Json:
-    """An address as (version, number); numbers and words as they are."""
+    """An address as (version, number), a protocol as its number; other numbers and words as they are."""
     if isinstance(value, str) and (":" in value or value.count(".") == 3):
         try:
             address = ip_address(value)
         except ValueError:
             return value
         return address.version, int(address)
-    return value
+    return PROTOCOLS.get(value, value) if isinstance(value, str) else value
 
 
 def _bounds(value: Json) -> tuple[Json, Json]:
