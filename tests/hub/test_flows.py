@@ -17,7 +17,7 @@ from support import machine
 
 pytestmark = pytest.mark.lab
 
-# argv: file that grows by a byte with each packet received, own port, then nothing or the address and port to begin with.
+# argv: file that grows a byte per packet received, own port, then nothing or the address and port to begin with.
 # Whoever has heard of the other side, or was told it, sends to it for ever.
 TALK = """
 import socket, sys, time
