@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from meshwright.spec import descriptions
 from meshwright.spec.model import Mesh
 from meshwright.spec.nodes import parse
 from meshwright.spec.schema import json_schema
@@ -49,3 +50,17 @@ def test_every_key_of_the_file_is_described_by_its_own_name() -> None:
     schema = json_schema()
     assert set(schema["properties"]) == set(Mesh.model_fields)
     assert {"from", "to", "ports"} == set(schema["$defs"]["Allow"]["properties"])
+
+
+def test_every_key_says_what_it_means() -> None:
+    schema = json_schema()
+    keys = [inner for part in [schema, *schema["$defs"].values()] for inner in part.get("properties", {}).values()]
+    assert len(keys) > 150
+    assert all(key["description"].endswith(".") for key in keys)
+
+
+def test_every_description_is_of_a_key_that_exists() -> None:
+    schema = json_schema()
+    classes = {"Mesh": schema, **schema["$defs"]}
+    for name, keys in descriptions._CLASSES.items():
+        assert set(keys) <= set(classes[name]["properties"]), name

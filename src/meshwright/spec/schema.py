@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from meshwright.spec import model
+from meshwright.spec import descriptions, model
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -14,4 +14,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def json_schema() -> dict[str, Any]:
     """The schema of draft 2020-12. Not to be changed by who gets it."""
     schema = model.Mesh.model_json_schema(by_alias=True)
+    for name, part in {"Mesh": schema, **schema["$defs"]}.items():
+        for key, inner in part.get("properties", {}).items():
+            inner["description"] = descriptions.of(name, key)
     return {"$schema": DIALECT, **schema, "title": "meshwright mesh file"}
