@@ -266,6 +266,18 @@ def test_every_policy_test_holds_in_the_compiled_table():
     assert len(list(judge.judge(nft.objects(table(it)), it, FACTS.services, NOW))) == len(TESTS)
 
 
+def test_an_element_slipped_into_a_wide_destination_is_asked_about():
+    """One address and one port inside what a test denies as a whole: nothing in the file leads there."""
+    it = mesh(ALLOW, [{"from": "peers", "to": "nodes", "port": "tcp", "expect": "deny"}])
+    objects = nft.objects(table(it))
+    for item in objects:
+        if item.get("set", {}).get("name", "").endswith("_ports4"):
+            item["set"]["elem"] = [{"concat": ["192.168.20.77", "tcp", 2222]}]
+    (check,) = judge.judge(objects, it, FACTS.services, NOW)
+    assert not check.ok
+    assert "192.168.20.77 port 2222" in check.observed
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     rules,

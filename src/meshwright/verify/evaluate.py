@@ -112,6 +112,13 @@ class Evaluator:
         elif kind not in ("counter", "comment"):
             raise NotUnderstood(kind)
 
+    def edges(self) -> tuple[set[tuple[int, int]], set[int]]:
+        """(addresses as (IP version, number), plain numbers) at which any element of any set or map begins or ends."""
+        parts = [part for held in self.sets.values() for key in held.exact for part in key]
+        parts += [end for held in self.sets.values() for key, _ in held.ranges for bounds in key for end in bounds]
+        addresses = {part for part in parts if isinstance(part, tuple)}
+        return addresses, {part for part in parts if isinstance(part, int)}
+
     def fate(self, packet: Packet) -> Fate:
         """Send a packet through every hook it meets, in the order of the chains' priorities."""
         mark, chain = packet.mark, ""

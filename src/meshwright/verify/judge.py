@@ -60,7 +60,7 @@ def passes(table: Evaluator, packet: Packet, place: Ground) -> bool:
 def judge(objects: Iterable[Mapping[str, Any]], mesh: Mesh, services: policy.Known, now: datetime) -> Iterator[Checked]:
     """Every policy test of the mesh against the table as nft listed it."""
     table, names, place = Evaluator(objects, mesh.table), policy.Names(mesh, services, now), ground(mesh, now)
-    edges = _Edges(names)
+    edges = _Edges(names, table)
     unknown = set(policy.unresolved(mesh, services))
     for test in mesh.policy.tests:
         name = f"{test.from_} -> {test.to} {test.port or 'any port'}"
@@ -84,23 +84,26 @@ def _told(packet: Packet, expect: str) -> str:
 
 
 class _Edges:
-    """Sample addresses and services: where any rule begins or ends, and both neighbours."""
+    """Sample addresses and services: where any rule of the file, or any element of the table, begins or ends, and both
+    neighbours. So an element that somebody slipped into the table is asked about.
+    """
 
-    def __init__(self, names: policy.Names) -> None:
+    def __init__(self, names: policy.Names, table: Evaluator) -> None:
         self.names = names
         grants = policy.granted(names)
         spans = {span for grant in grants for span in (*grant.source_spans, *grant.destination_spans)}
-        self.places = sorted({(s.version, n) for s in _some(sorted(spans)) for n in _around(s.low, s.high)})
+        addresses, numbers = table.edges()
+        held = {(version, n) for version, number in addresses for n in _around(number, number)}
+        self.places = sorted(held | {(s.version, n) for s in _some(sorted(spans)) for n in _around(s.low, s.high)})
         ports = {p for grant in grants for p in grant.protocols if p.protocol in boxes.OFFSET}
-        self.services = sorted(
-            {(p.protocol, n) for p in ports for n in _around(p.first, p.last) if 1 <= n <= 65535} | set(SERVICES)
-        )
+        named = {(p.protocol, n) for p in ports for n in _around(p.first, p.last)}
+        named |= {(protocol, n) for protocol in ("tcp", "udp") for number in numbers for n in _around(number, number)}
+        self.services = sorted({(p, n) for p, n in named if 1 <= n <= 65535} | set(SERVICES))
 
     def packets(self, test: Test, place: Ground) -> Iterator[Packet]:
         """The packets of a test. Those that never meet the tunnel are not the table's to judge and are left out."""
         sources, destinations = (self._addresses(self.names.spans(name)) for name in (test.from_, test.to))
-        asked = policy.ports(test.port) if test.port else None
-        services = [(asked.protocol, n) for n in {asked.first, asked.last}] if asked else self.services
+        services = self._asked(policy.ports(test.port)) if test.port else self.services
         for source in sources:
             for destination in destinations:
                 if (":" in source) == (":" in destination) and source != destination and _one_host(destination):
@@ -108,6 +111,10 @@ class _Edges:
                         packet = place.packet(source, destination, *service)
                         if place.interface in (packet.into, packet.out):
                             yield packet
+
+    def _asked(self, asked: policy.Ports) -> Sequence[tuple[str, int]]:
+        inside = {(p, n) for p, n in self.services if p == asked.protocol and asked.first <= n <= asked.last}
+        return sorted(inside | {(asked.protocol, asked.first), (asked.protocol, asked.last)})
 
     def _addresses(self, spans: Sequence[Span]) -> list[str]:
         chosen = _some(spans)
@@ -134,4 +141,4 @@ def _some(items: Sequence[Any]) -> Sequence[Any]:
 
 
 def _around(low: int, high: int) -> tuple[int, ...]:
-    return (low - 1, low, high, high + 1)
+    return tuple({low - 1, low, high, high + 1})
