@@ -369,13 +369,19 @@ class _Job:
                 units.act(where.service, "stop") if units.active(where.service) else device.delete(where.interface)
             system.remove_file(where.conf)
         if f"hub/table/{where.table}" in gone:
-            system.attempt(["nft", "delete", "table", "inet", where.table])
+            self._delete_table()
             system.remove_file(where.ruleset)
         for id in gone:
             if _unit(id):
                 self._remove_unit(_unit(id))
         if f"hub/closed/{where.interface}" in gone:
             closed.remove(where.interface)
+
+    def _delete_table(self) -> None:
+        # as JSON: a table may be called like a word of nft's language; added first, so that it is there to be deleted
+        table = {"table": {"family": "inet", "name": self.where.table}}
+        commands = [{"add": table}, {"delete": table}]
+        system.run(["nft", "-j", "-f", "-"], stdin=json.dumps({"nftables": commands}).encode())
 
     def _remove_unit(self, path: str) -> None:
         name = path.rpartition("/")[2]

@@ -70,7 +70,9 @@ class Hub:
         kind = id.split("/")[1]
         after = () if kind in {"table", "closed", "unit"} else (f"hub/table/{self.table}",)
         if kind == "peer":
-            after = (self._interface,)
+            # the key pair goes last: until the hub has forgotten the peer, its key is worth keeping
+            label = id.removeprefix("hub/peer/")
+            after = (self._interface, f"files/key/{label}", f"files/preshared/{label}")
         return Resource(id, attrs, SECRET if kind == "peer" else frozenset(), after)
 
 
