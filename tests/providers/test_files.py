@@ -13,7 +13,7 @@ from meshwright.errors import SecretsError
 from meshwright.events import silent
 from meshwright.io import process
 from meshwright.plan.plan import Change, make
-from meshwright.providers.files import Files
+from meshwright.providers.files import Files, rename
 
 HUB = keys.public(keys.generate())
 
@@ -127,6 +127,19 @@ def test_removal_takes_key_and_conf(provider: Files) -> None:
     assert [c.id for c in todo.changes] == [conf.id, key.id]
     assert all(result.ok for result in provider.apply(todo.changes, silent))
     assert provider.read({}) == {}
+
+
+def test_a_renamed_friend_keeps_his_key(provider: Files) -> None:
+    key = create(provider, wanted_key("ada-phone")).attrs
+    assert rename(provider.secrets, {"ada-phone": "eve-phone", "ada-laptop": "eve-laptop"}) == ["keys/eve-phone.key"]
+    assert provider.read({})["files/key/eve-phone"].attrs == key
+
+
+def test_a_rename_replaces_nobodys_key(provider: Files) -> None:
+    create(provider, wanted_key("ada"))
+    eve = create(provider, wanted_key("eve")).attrs
+    assert rename(provider.secrets, {"ada": "eve"}) == []
+    assert provider.read({})["files/key/eve"].attrs == eve
 
 
 def open_key(provider: Files) -> None:

@@ -120,6 +120,22 @@ class Files:
         return change.wanted
 
 
+def rename(secrets: Path, labels: Mapping[str, str]) -> list[str]:
+    """Give the stored keys of devices their new labels (old -> new), so that a friend's .conf goes on working.
+
+    A key that already has the new label is never replaced. Gives the names of the files that moved.
+    """
+    files.check_private_directory(secrets)
+    moved = []
+    for folder in ("keys", "preshared"):
+        for old, new in labels.items():
+            source, target = secrets / folder / f"{old}.key", secrets / folder / f"{new}.key"
+            if source.is_file() and not target.exists():
+                source.rename(target)
+                moved.append(f"{folder}/{target.name}")
+    return moved
+
+
 def _render(attrs: Attrs, private: str | None) -> list[str]:
     """The lines of a .conf (wg-quick(8)). Without a private key the friend puts in his own."""
     key = [f"PrivateKey = {private}"] if private else [f"{OWN_KEY}{attrs['public_key']}:", "PrivateKey = "]

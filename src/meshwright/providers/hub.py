@@ -68,7 +68,7 @@ class Hub:
 
     def _resource(self, id: str, attrs: Mapping[str, Any]) -> Resource:
         kind = id.split("/")[1]
-        after = () if kind in {"table", "closed", "unit"} else (f"hub/table/{self.table}",)
+        after: tuple[str, ...] = () if kind in {"table", "closed", "unit"} else (f"hub/table/{self.table}",)
         if kind == "peer":
             # the key pair goes last: until the hub has forgotten the peer, its key is worth keeping
             label = id.removeprefix("hub/peer/")

@@ -122,11 +122,17 @@ def enable(out: Output, label: str) -> int:
 @click.argument("new")
 @click.pass_obj
 def rename(out: Output, label: str, new: str) -> int:
-    """Give a friend another name, everywhere in the file."""
+    """Give a friend another name, everywhere in the file. His keys keep, so his .conf goes on working."""
     from meshwright.cli import meshfile
+    from meshwright.providers import files
     from meshwright.spec import edit
 
-    return _edited(out, edit.rename_peer(meshfile.path(out), label, new), f"{label} is {new} now in the file")
+    edited = edit.rename_peer(meshfile.path(out), label, new)
+    mesh = edited.loaded.mesh
+    labels = {f"{label}{d.label.removeprefix(new)}": d.label for d in mesh.devices if d.peer == new}
+    moved = files.rename(meshfile.folder(out) / mesh.secrets.directory, labels)
+    told = f"; his keys too: {', '.join(moved)}" if moved else ""
+    return _edited(out, edited, f"{label} is {new} now in the file{told}")
 
 
 def _edited(out: Output, edited: Edited, said: str) -> int:
