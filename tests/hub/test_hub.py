@@ -14,7 +14,7 @@ import meshwright
 from meshwright.events import silent
 from meshwright.io.host import Host, Namespace, remote, service
 from meshwright.io.process import Done
-from meshwright.providers.hub import Hub, hub_public_key
+from meshwright.providers.hub import Hub
 
 pytestmark = pytest.mark.lab
 
@@ -131,7 +131,7 @@ def test_the_admins_own_lines_stay(hub_host: Namespace) -> None:
 
 def test_a_replaced_private_key_comes_back_from_the_conf(hub_host: Namespace) -> None:
     settle(hub_host, ONE)
-    known = hub_public_key(hub_host, INTERFACE, TABLE)
+    known = Hub(hub_host, INTERFACE, TABLE).read({})[f"hub/interface/{INTERFACE}"].attrs["saved"]["public_key"]
     assert known
     assert known == sh(hub_host, f"wg show {INTERFACE} public-key").strip()
     sh(hub_host, f"wg genkey | wg set {INTERFACE} private-key /dev/stdin")

@@ -34,17 +34,17 @@ class PeerHalf(TypedDict):
 
 def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
     """The interface, and a peer for each active device."""
-    yield _interface(mesh, facts)
+    yield _interface(mesh)
     own = [boxes.span(ip_interface(text).network) for text in _addresses(mesh)]
     for device in mesh.devices:
         if device.active(facts.now):
-            yield _peer(mesh, facts, device, own)
+            yield _peer(mesh, device, own)
 
 
-def _interface(mesh: Mesh, facts: Facts) -> Resource:
+def _interface(mesh: Mesh) -> Resource:
     id = f"hub/interface/{mesh.hub.interface}"
     half = Interface(
-        public_key=mesh.hub.public_key or facts.hub_key or Unknown(id, "public_key"),
+        public_key=mesh.hub.public_key or Unknown(id, "public_key"),
         listen=mesh.hub.port,
         addresses=sorted(_addresses(mesh)),
         mtu=mesh.hub.mtu,
@@ -60,7 +60,7 @@ def _addresses(mesh: Mesh) -> Iterator[str]:
         yield str(ip_interface(f"{address}/{max(lengths, default=address.max_prefixlen)}"))
 
 
-def _peer(mesh: Mesh, facts: Facts, device: Device, own: list[Span]) -> Resource:
+def _peer(mesh: Mesh, device: Device, own: list[Span]) -> Resource:
     """`own`: the interface's own networks; what lies in none of them needs a route."""
     label = device.label
     behind = {host_prefix(address): boxes.host(address) for address in device.addresses}
@@ -69,10 +69,9 @@ def _peer(mesh: Mesh, facts: Facts, device: Device, own: list[Span]) -> Resource
     routes = [text for text in allowed if not any(_inside(behind[text], span) for span in own)]
     preshared: str | Unknown = ""
     if device.preshared_key:
-        known = facts.preshared.get(label)
-        preshared = known.reveal() if known else Unknown(f"files/preshared/{label}", "preshared_key")
+        preshared = Unknown(f"files/preshared/{label}", "preshared_key")
     half = PeerHalf(
-        public_key=device.public_key or facts.device_keys.get(label) or Unknown(f"files/key/{label}", "public_key"),
+        public_key=device.public_key or Unknown(f"files/key/{label}", "public_key"),
         allowed_ips=allowed,
         preshared_key=preshared,
     )

@@ -76,13 +76,6 @@ class Hub:
         return Resource(id, attrs, SECRET if kind == "peer" else frozenset(), after)
 
 
-def hub_public_key(host: Host, interface: str, table: str) -> str | None:
-    """The hub's public key as found on it, saved before live; None while there is none."""
-    resource = Hub(host, interface, table).read({}).get(f"hub/interface/{interface}")
-    halves = [resource.attrs[half] or {} for half in ("saved", "live")] if resource else []
-    return next((half["public_key"] for half in halves if half.get("public_key")), None)
-
-
 def _labels(wanted: Resources) -> dict[str, str]:
     """Public key -> label of the wanted peers whose key is known."""
     out = {}
