@@ -197,7 +197,8 @@ class _Loading:
         if self.folder is None:
             self._add([Fault(("include",), "a text cannot include files")])
             return
-        data["peers"] = dict(data["peers"]) if isinstance(data.get("peers"), dict) else data.get("peers") or {}
+        peers = data.get("peers")
+        data["peers"] = {} if peers is None else dict(peers) if isinstance(peers, dict) else peers
         self._follow(source, data, (os.path.realpath(source.name),))
 
     def _follow(self, source: _Source, data: dict[str, Any], chain: tuple[str, ...]) -> None:
@@ -223,20 +224,43 @@ class _Loading:
             fault = Fault(("include", index), error.problems[0].text, error.problems[0].hint)
             self.found.append(by.problem(fault))
             return
+        before = len(self.found)
         self._parse(new)
         if not isinstance(new.data, dict):
+            if len(self.found) == before:
+                self.found += _nothing(new, "write peers: {} where there are none").problems
             return
-        for key in new.data:
-            if key not in INCLUDED:
-                self.found.append(new.problem(Fault((key,), "an included file holds peers only", on_key=True)))
+        self._included_keys(new)
         self._merge(new, data)
         self.sources.append(new)
         self._follow(new, data, (*chain, os.path.realpath(new.name)))
 
+    def _included_keys(self, new: _Source) -> None:
+        """What stands beside the peers of an included file: the classes never see it, so it is judged here."""
+        for key in new.data:
+            if key not in INCLUDED:
+                self.found.append(new.problem(Fault((key,), "an included file holds peers only", on_key=True)))
+        version = new.data.get("version", 1)
+        if type(version) is not int or version != 1:
+            text = "this tool reads version 1 of the file format"
+            self.found.append(new.problem(Fault(("version",), text, "write version: 1")))
+        listed = new.data.get("include", [])
+        if not isinstance(listed, list):
+            self.found.append(new.problem(Fault(("include",), "a list is needed here", "write [FILE]")))
+            return
+        for index, word in enumerate(listed):
+            if not isinstance(word, str) or not word:
+                self.found.append(new.problem(Fault(("include", index), "the path of a file is needed here")))
+
     def _merge(self, new: _Source, data: dict[str, Any]) -> None:
-        peers = new.data.get("peers") or {}
-        if not isinstance(peers, dict) or not isinstance(data["peers"], dict):
+        peers = new.data.get("peers")
+        if peers is None:
+            return
+        if not isinstance(peers, dict):
             self.found.append(new.problem(Fault(("peers",), "keys with values is needed here")))
+            return
+        if not isinstance(data["peers"], dict):
+            # told by the classes, at the place of the mesh file that is at fault
             return
         for name, peer in peers.items():
             if name in data["peers"]:
@@ -299,9 +323,9 @@ def _order(problem: Problem) -> tuple[Any, ...]:
     return (problem.file, problem.line, problem.column, problem.path, problem.text)
 
 
-def _nothing(source: _Source) -> SpecError:
+def _nothing(source: _Source, hint: str = "begin with the line version: 1") -> SpecError:
     what = "the file is empty" if source.data is None else "the file must hold keys with values"
-    return SpecError((source.at(Place(1, 1), Fault((), what, "begin with the line version: 1")),))
+    return SpecError((source.at(Place(1, 1), Fault((), what, hint)),))
 
 
 def _names(data: dict[str, Any]) -> Iterator[str]:

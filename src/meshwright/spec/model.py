@@ -121,6 +121,12 @@ def _expires(value: str) -> str:
     return value
 
 
+def _no_word(value: str) -> str:
+    if value in ("all", "default", "interfaces", "lo"):
+        raise _wrong(f"{value} means something else to the kernel or to wg", "take another name, for example wg0")
+    return value
+
+
 def _one_bit(value: int) -> int:
     if value.bit_count() != 1:
         raise _wrong("the mark must be exactly one bit", "for example 0x100000")
@@ -157,7 +163,14 @@ Expires = Annotated[str, AfterValidator(_expires)]
 Label = Annotated[str, _shape(LABEL, "not a DNS label", _LOWER, 63)]
 Subdomain = Annotated[str, _shape(rf"{LABEL}(?:\.{LABEL})*", "not a DNS name", f"{_LOWER}; dots between labels")]
 Interface = Annotated[
-    str, _shape(r"(?!\.{1,2}$)[A-Za-z0-9_.=+-]+", "not an interface name", "letters, digits, _ . = + - only", 15)
+    str,
+    _shape(
+        r"(?!\.{1,2}$)[A-Za-z0-9_.=+][A-Za-z0-9_.=+-]*",
+        "not an interface name",
+        "letters, digits, _ . = + - only, no - in front",
+        15,
+    ),
+    AfterValidator(_no_word),
 ]
 Quantity = Annotated[
     str, _shape(r"[0-9]+(?:\.[0-9]+)?(?:m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?", "not a quantity", "as in 500m, 4 or 8Gi")
@@ -407,7 +420,7 @@ class MikrotikGateway(_Gateway):
 class NftablesGateway(_Gateway):
     kind: Literal["nftables"]
     connection: Connection
-    wan: str
+    wan: Interface
 
 
 class ManualGateway(_Gateway):
