@@ -1,10 +1,9 @@
 """Golden plans: each directory of `text/` has what is wanted and what is there, and how the plan reads.
 
-Rewrite the expected files with MESHWRIGHT_UPDATE=1, then read the difference.
+Rewrite the expected files with --update, then read the difference.
 """
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def resources(tree):
 
 
 @pytest.mark.parametrize("case", sorted(p.name for p in CASES.iterdir()))
-def test_golden(case):
+def test_golden(case, update):
     given_ = json.loads((CASES / case / "case.json").read_text())
     todo = plan.make(resources(given_["wanted"]), resources(given_["actual"]))
     got = {
@@ -42,7 +41,7 @@ def test_golden(case):
     }
     for name, content in got.items():
         expected = CASES / case / name
-        if os.environ.get("MESHWRIGHT_UPDATE"):
+        if update:
             expected.write_text(content)
         assert content == expected.read_text(), f"{case}/{name}"
 
