@@ -103,6 +103,20 @@ def test_no_secret_in_any_output(lab):
             assert not [key for key in keys if key in done.stdout + done.stderr], command
 
 
+def test_a_mesh_may_be_called_like_a_word_of_nft(tmp_path):
+    door = Door(tmp_path)
+    door.env["PATH"] += ":/usr/sbin:/sbin"
+    path = door.mesh()
+    path.write_text(path.read_text().replace("name: collective-mesh", "name: table"))
+    try:
+        assert door("lab", "up").returncode == 0
+        assert door("plan", "--lab").stdout.startswith("Nothing to do.")
+        done = door("lab", "verify")
+        assert done.returncode == 0, done.stdout + done.stderr
+    finally:
+        door("lab", "down")
+
+
 def test_down_leaves_nothing(tmp_path):
     door = Door(tmp_path)
     door.env["PATH"] += ":/usr/sbin:/sbin"

@@ -104,9 +104,9 @@ def _delete_elements(table: str, elements: dict[str, dict[str, Element]]) -> lis
     return out
 
 
-def listing(name: str) -> list[Command]:
+def listing(name: str, family: str = "inet") -> list[Command]:
     """Lists the table, for `nft -j -f -`; as an argument of nft a name like "ip" or "table" is a syntax error."""
-    return [{"list": {"table": {"family": "inet", "name": name}}}]
+    return [{"list": {"table": {"family": family, "name": name}}}]
 
 
 def transaction(live_objects: list[Json], table: Table) -> list[Command]:

@@ -25,6 +25,7 @@ from meshwright.lab.topology import Target
 from meshwright.lab.world import Lab
 from meshwright.spec.model import Mesh
 from meshwright.spec.policy import grants
+from meshwright.verify import checks
 
 COUNT = 5  # packets per attempt; fewer on a counter are keepalives of others
 TIMEOUT = 0.6  # seconds of silence; what may pass answers in a few milliseconds
@@ -135,8 +136,7 @@ class Scene:
         hub = self.lab.host("hub")
         left = _link(self.host, self.interface)["tx"]["packets"]
         arrived = _link(hub, self.mesh.hub.interface)["rx"]["packets"]
-        table = hub.run(["nft", "-j", "list", "table", "inet", self.mesh.table])
-        rows = json.loads(table.out)["nftables"] if table.code == 0 else []  # no table drops nothing
+        rows = checks.table(hub, self.mesh.table)  # no table drops nothing
         sets = [row["set"] for row in rows if "set" in row and row["set"]["name"].startswith("denied")]
         elements = [e["elem"] for s in sets for e in s.get("elem", []) if isinstance(e, dict) and "elem" in e]
         return left, arrived, sum(e["counter"]["packets"] for e in elements if "counter" in e)

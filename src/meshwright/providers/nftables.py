@@ -16,6 +16,7 @@ from typing import Any
 from meshwright.desired.resource import Resource, Resources
 from meshwright.errors import HostError
 from meshwright.events import Tell
+from meshwright.hubd import nft
 from meshwright.io.host import Host, service
 from meshwright.plan.plan import Change
 from meshwright.providers.base import Result
@@ -43,7 +44,8 @@ class NftablesGateway:
 
     def read(self, wanted: Resources) -> dict[str, Resource]:
         family = _family(next(iter(_forwards(wanted)), {}))
-        live = self.host.run(["nft", "-j", "list", "table", family, self.table], timeout=30)
+        asked = json.dumps({"nftables": nft.listing(self.table, family)}).encode()
+        live = self.host.run(["nft", "-j", "-f", "-"], stdin=asked, timeout=30)
         saved = self.host.run(["cat", self._saved, f"/etc/systemd/system/{self._unit}"], timeout=30)
         halves = {
             "saved": self._parse(saved.out.partition(b"\n")[0], family) if saved.code == 0 else None,

@@ -12,6 +12,7 @@ from typing import Any
 from meshwright.desired.facts import Facts
 from meshwright.errors import HostError
 from meshwright.events import Checked
+from meshwright.hubd import nft
 from meshwright.io.host import Host
 from meshwright.plan.plan import Plan
 from meshwright.spec.model import Mesh, host_network
@@ -35,11 +36,11 @@ def converged(systems: Sequence[str], todo: Plan) -> Iterator[Checked]:
 
 def table(host: Host, name: str) -> list[dict[str, Any]]:
     """The nft table `inet NAME` as the host's own nft lists it; [] when there is none."""
-    done = host.run(["nft", "-j", "list", "table", "inet", name], timeout=60)
+    done = host.run(["nft", "-j", "-f", "-"], stdin=json.dumps({"nftables": nft.listing(name)}).encode(), timeout=60)
     if done.code:
         if "No such file" in done.err:
             return []
-        raise HostError(f"{host.name}: nft cannot list the table {name}", done.err.strip().splitlines()[-1])
+        raise HostError(f"{host.name}: nft cannot list the table {name}", done.err.strip().splitlines()[0])
     found: list[dict[str, Any]] = json.loads(done.out)["nftables"]
     return found
 
