@@ -64,7 +64,8 @@ def _unit(mesh: Mesh) -> str:
             f"ExecReload={load}",
             "",
             "[Install]",
-            "WantedBy=multi-user.target",
+            # whoever starts the host's firewall by hand gets ours too; a restart alone would do without
+            f"WantedBy=multi-user.target {HOST_FIREWALLS}",
             "",
         ]
     )

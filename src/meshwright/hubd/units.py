@@ -155,13 +155,19 @@ def _needed(name: str) -> list[Unit]:
     waiting = [unit]
     while waiting:
         current = waiting.pop()
-        for key in ("Unit.Wants", "Unit.Requires", "Unit.BindsTo"):
-            for other in current.words(key):
-                loaded = load(other) if other.endswith(".service") and other not in found else None
-                if loaded:
-                    found[other] = loaded
-                    waiting.append(loaded)
+        named = [other for key in ("Unit.Wants", "Unit.Requires", "Unit.BindsTo") for other in current.words(key)]
+        for other in (*named, *_linked(current.name)):
+            loaded = load(other) if other.endswith(".service") and other not in found else None
+            if loaded:
+                found[other] = loaded
+                waiting.append(loaded)
     return list(found.values())
+
+
+def _linked(name: str) -> list[str]:
+    """What `enable` linked to the unit: it is wanted too."""
+    folder = f"{FOLDERS[0]}/{name}.wants"
+    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 
 def _ordered(units: list[Unit]) -> list[Unit]:
