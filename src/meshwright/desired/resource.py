@@ -67,14 +67,15 @@ def fill(tree: Any, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
 
     A resource with a saved and a live half answers from the saved one: that is what a reboot comes back to.
     """
-    if isinstance(tree, _LEAVES):
-        return tree
     if isinstance(tree, Unknown):
         return _answer(tree, attrs)
-    if isinstance(tree, Mapping):
-        filled = {key: fill(value, attrs) for key, value in tree.items()}
-        return tree if all(filled[key] is value for key, value in tree.items()) else filled
-    return tree
+    if not isinstance(tree, Mapping):
+        return tree
+    changed = {}
+    for key, value in tree.items():
+        if not isinstance(value, _LEAVES) and (new := fill(value, attrs)) is not value:
+            changed[key] = new
+    return {**tree, **changed} if changed else tree
 
 
 def _answer(unknown: Unknown, attrs: Mapping[str, Mapping[str, Any]]) -> Any:

@@ -36,7 +36,8 @@ def same(a: Any, b: Any) -> bool:
     if kind in _PLAIN:
         return kind is type(b) and bool(a == b)
     if kind is list and type(b) is list:
-        return len(a) == len(b) and all(map(same, a, b))
+        # equal texts are the same; only what == takes for equal beside them has to be looked at one by one
+        return a == b and (set(map(type, [*a, *b])) <= {str} or all(map(same, a, b)))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(map(same, a.values(), map(b.__getitem__, a)))
     return kind is type(b) and bool(a == b)

@@ -544,7 +544,8 @@ class Files(_Model):
     clients: str = "ansible/.wg-output"
 
 
-class Device(_Model):
+@dataclass(frozen=True, slots=True)
+class Device:
     """One tunnel end of a friend, with everything that belongs to it. A peer with `address` has one unnamed device."""
 
     peer: str
@@ -648,7 +649,7 @@ class Mesh(_Model):
 
 
 def _devices(name: str, peer: Peer) -> Device:
-    return Device.model_construct(
+    return Device(
         peer=name,
         name=None,
         addresses=peer.address or (),
@@ -673,7 +674,7 @@ def _named(peer_name: str, peer: Peer, name: str, section: DeviceSection) -> Dev
         return getattr(section if key in own else peer, key)
 
     ends = [text for text in (peer.expires, section.expires) if text]
-    return Device.model_construct(
+    return Device(
         peer=peer_name,
         name=name,
         addresses=section.address,
