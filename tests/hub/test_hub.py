@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from small import INTERFACE, PING, SSH, TABLE, WEB, Friend, friends, key, look, mesh, settle
 
 import meshwright
+from meshwright.desired.resource import Resource
 from meshwright.events import silent
 from meshwright.io.host import Host, Namespace, remote, service
 from meshwright.io.process import Done
+from meshwright.plan import plan
 from meshwright.providers.hub import Hub
 
 pytestmark = pytest.mark.lab
@@ -150,6 +152,57 @@ def test_a_pinned_key_that_is_not_on_the_hub_is_refused(hub_host: Namespace) -> 
         (False, f"the private key that belongs to {key('elsewhere')} is not on the hub")
     ]
     assert not look(hub_host, ONE).changes
+
+
+def renamed(wanted: dict[str, Resource], old: str, new: str) -> dict[str, Resource]:
+    """The same resources with another name for the interface or the table."""
+    others = (r for r in wanted.values() if not r.id.startswith("hub/interface"))
+    texts = ((r, json.dumps(dict(r.attrs), default=str).replace(old, new)) for r in others)
+    out = (replace(r, id=r.id.replace(old, new), attrs=json.loads(text)) for r, text in texts)
+    own = wanted[f"hub/interface/{INTERFACE}"]
+    return {r.id: r for r in (*out, replace(own, id=own.id.replace(old, new)))}
+
+
+def write(host: Host, interface: str, table: str, wanted: dict[str, Resource]) -> set[tuple[bool, str]]:
+    hub = Hub(host, interface, table)
+    return {(r.ok, r.why) for r in hub.apply(plan.make(wanted, hub.read(wanted)).changes, silent)}
+
+
+def test_a_table_is_never_turned_away_from_an_interface_that_is_in_use(hub_host: Namespace) -> None:
+    settle(hub_host, ONE)
+    key_before = sh(hub_host, f"wg show {INTERFACE} public-key")
+    other = renamed(ONE, INTERFACE, "wg2")
+    before = sh(hub_host, f"nft list table inet {TABLE}; ip rule; ls /etc/wireguard")
+    assert write(hub_host, "wg2", TABLE, other) == {
+        (
+            False,
+            f"the table {TABLE} guards wg1, which is still in use: without the table wg1 would be open to all",
+        )
+    }
+    assert sh(hub_host, f"nft list table inet {TABLE}; ip rule; ls /etc/wireguard") == before
+    service(hub_host, f"wg-quick@{INTERFACE}", "stop")
+    assert {ok for ok, _ in write(hub_host, "wg2", TABLE, other)} == {False}, "it would be up again after a reboot"
+    service(hub_host, f"wg-quick@{INTERFACE}", "disable")
+    sh(hub_host, f"mv {CONF} /etc/wireguard/wg2.conf")
+    assert {ok for ok, _ in write(hub_host, "wg2", TABLE, other)} == {True}
+    assert sh(hub_host, "wg show wg2 public-key") == key_before
+
+
+def test_a_foreign_edit_of_the_guarded_interface_is_mended(hub_host: Namespace) -> None:
+    settle(hub_host, ONE)
+    sh(hub_host, "ip link add wg7 type wireguard 2>/dev/null || wireguard-go wg7 >/dev/null 2>&1 </dev/null")
+    handle = sh(hub_host, f"nft -a list chain inet {TABLE} from_peers | sed -n 's/.*iifname.*handle //p'").strip()
+    sh(hub_host, f"nft replace rule inet {TABLE} from_peers handle {handle} iifname != wg7 goto pass")
+    settle(hub_host, ONE)
+
+
+def test_a_second_table_on_one_interface_is_refused(hub_host: Namespace) -> None:
+    settle(hub_host, ONE)
+    before = sh(hub_host, f"nft list ruleset; cat {CONF}; ls /etc/meshwright")
+    ((ok, why),) = write(hub_host, INTERFACE, "new_name", renamed(ONE, TABLE, "new_name"))
+    assert not ok
+    assert why == f"wg1 is guarded already, by the table {TABLE} of another mesh, or of this one's old name"
+    assert sh(hub_host, f"nft list ruleset; cat {CONF}; ls /etc/meshwright") == before
 
 
 def test_the_hosts_firewall_service_brings_our_table_back(hub_host: Namespace) -> None:

@@ -112,6 +112,15 @@ def _saved(where: Place) -> Attrs | None:
         return None
 
 
+def neighbours(where: Place) -> list[str]:
+    """Names of other tables saved here that guard the same interface."""
+    folder = os.path.dirname(where.ruleset)
+    files = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    names = [file[:-5] for file in files if file.endswith(".json") and file[:-5] != where.table]
+    found = {name: _saved(where._replace(table=name)) for name in names}
+    return [name for name, table in found.items() if table and table["interface"] == where.interface]
+
+
 def _objects(commands: list[Attrs]) -> list[Attrs]:
     """What a list would show after these `add` commands: elements stand inside their sets."""
     out: list[Attrs] = []

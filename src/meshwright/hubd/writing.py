@@ -54,12 +54,33 @@ def write(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     if moved_on:
         return [_refused(id, moved_on) for id in changes]
     try:
+        _check_alone(before, where)
         target = aim(there, changes, before, where)
         for step in steps(before, there, target, where):
             step.do()
     except system.HubError as error:
         return _partly(changes, where, labels, error)
     return [_result(id, target.resources.get(id) or {}) for id in changes]
+
+
+def _check_alone(before: State, where: Place) -> None:
+    """One table guards one interface. Turned to another, it would pass all that the first one still takes in; and a
+    second table on the same interface would go on dropping what only it does not know."""
+    table = before.tables["saved"] or before.tables["live"]
+    old = table["interface"] if table else ""
+    service = f"wg-quick@{old}.service"
+    if old not in ("", where.interface) and (device.read(old) or units.enabled(service)):
+        raise system.HubError(
+            f"the table {where.table} guards {old}, which is still in use: without the table {old} would be open to all",
+            f"on the hub: systemctl disable --now {service}; to keep the hub's key: "
+            f"mv /etc/wireguard/{old}.conf {where.conf}; then plan again",
+        )
+    for other in state.neighbours(where):
+        raise system.HubError(
+            f"{where.interface} is guarded already, by the table {other} of another mesh, or of this one's old name",
+            f"keep that name; or on the hub: systemctl disable --now meshwright-{other}.service; "
+            f"rm /etc/meshwright/{other}.json; nft delete table inet {other}; then plan again",
+        )
 
 
 def _names(changes: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
