@@ -176,7 +176,7 @@ def test_a_table_is_never_turned_away_from_an_interface_that_is_in_use(hub_host:
     assert write(hub_host, "wg2", TABLE, other) == {
         (
             False,
-            f"the table {TABLE} guards wg1, which is still in use: without the table wg1 would be open to all",
+            f"the table {TABLE} guards wg1, which is still in use: without it wg1 would be open to all",
         )
     }
     assert sh(hub_host, f"nft list table inet {TABLE}; ip rule; ls /etc/wireguard") == before

@@ -71,7 +71,7 @@ def _check_alone(before: State, where: Place) -> None:
     service = f"wg-quick@{old}.service"
     if old not in ("", where.interface) and (device.read(old) or units.enabled(service)):
         raise system.HubError(
-            f"the table {where.table} guards {old}, which is still in use: without the table {old} would be open to all",
+            f"the table {where.table} guards {old}, which is still in use: without it {old} would be open to all",
             f"on the hub: systemctl disable --now {service}; to keep the hub's key: "
             f"mv /etc/wireguard/{old}.conf {where.conf}; then plan again",
         )
