@@ -185,3 +185,27 @@ def test_reference_with_a_piece_cut_out_is_loaded_or_refused(data: st.DataObject
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 200)))
     loaded_or_told(text[:start] + text[end:])
+
+
+@pytest.mark.parametrize(("limit", "most", "said"), [("LIMIT", 1 << 20, "1 MB"), ("NODES", 500, "500 values")])
+def test_included_files_have_one_limit_together(
+    limit: str, most: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{n}.yaml" for n in range(9)]
+    (tmp_path / "mesh.yaml").write_text(f"include: [{', '.join(names)}]\n{MINIMAL.read_text()}")
+    for n, name in enumerate(names):
+        comment = "#" * 200_000 + "\n"
+        peers = "".join(f"  p{n}-{m}: {{address: 10.100.{n + 10}.{m + 1}}}\n" for m in range(40))
+        (tmp_path / name).write_text(f"{comment}peers:\n{peers}")
+    assert len(load(tmp_path / "mesh.yaml", NOW).holders) == 9 * 40
+    monkeypatch.setattr(f"meshwright.spec.load.{limit}", most)
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path / "mesh.yaml", NOW)
+    assert [problem.text for problem in caught.value.problems] == [f"more than {said} in all included files"]
+
+
+def test_reading_ends_after_many_faults_of_the_text(tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text("version: 1\n" * 5000)
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path / "mesh.yaml", NOW)
+    assert caught.value.problems[-1].text == "more than 200 faults like these: reading ends here"

@@ -6,6 +6,7 @@ A good file is read once and fast; places are worked out in a second reading, on
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +19,9 @@ from pydantic import ValidationError
 
 from meshwright.errors import Problem, SpecError
 from meshwright.spec import problems, rules
-from meshwright.spec.files import read, secrets_directory
+from meshwright.spec.files import LIMIT, read, secrets_directory
 from meshwright.spec.model import Mesh
-from meshwright.spec.nodes import WIDTH, Fault, Path, Place, Places, hidden, parse, printable, shown
+from meshwright.spec.nodes import NODES, WIDTH, Fault, Path, Place, Places, hidden, parse, printable, shown
 from meshwright.spec.sieve import Sieve
 
 FILES = 200
@@ -133,6 +134,10 @@ class _Loading:
         self.spoiled: set[Path] = set()
         self.sieve = Sieve({})
         self.more = False
+        # what included files may still hold: characters, values
+        self.room = LIMIT
+        self.values = 0
+        self.full = False
 
     def run(self) -> Loaded:
         main = self.sources[0]
@@ -146,8 +151,9 @@ class _Loading:
             raise self._failed()
         lost = frozenset(_names(data)) if self.spoiled else frozenset()
         scene = rules.Scene(mesh, self.now, lost, sound=not self.spoiled)
-        faults = [*rules.faults(scene), *secrets_directory(mesh, self.folder)]
-        moved = [fault._replace(path=self.sieve.original(fault.path)) for fault in faults]
+        # not as a list: of a file that is nothing but faults only the first are worked out
+        faults = itertools.chain(rules.faults(scene), secrets_directory(mesh, self.folder))
+        moved = (fault._replace(path=self.sieve.original(fault.path)) for fault in faults)
         self._add(fault for fault in moved if not self._spoils(fault.path))
         if any(problem.severity == "error" for problem in self.found):
             raise self._failed()
@@ -206,6 +212,8 @@ class _Loading:
         for index, word in enumerate(listed if isinstance(listed, list) else []):
             if not isinstance(word, str) or not word:
                 continue
+            if self.full:
+                return
             name = str(FilePath(source.name).parent / word)
             if os.path.realpath(name) in chain:
                 fault = Fault(("include", index), "this file includes itself", "take it out of the list")
@@ -224,8 +232,17 @@ class _Loading:
             fault = Fault(("include", index), error.problems[0].text, error.problems[0].hint)
             self.found.append(by.problem(fault))
             return
+        self.room -= len(new.text)
         before = len(self.found)
-        self._parse(new)
+        if self.room >= 0:
+            self._parse(new)
+            self.values += _size(new.data, NODES) if isinstance(new.data, dict) else 0
+        if self.room < 0 or self.values > NODES:
+            place = by.places.find(("include", index), False)
+            limit = f"{LIMIT >> 20} MB" if self.room < 0 else f"{NODES} values"
+            self.found.append(by.at(place, Fault(("include", index), f"more than {limit} in all included files")))
+            self.full = True
+            return
         if not isinstance(new.data, dict):
             if len(self.found) == before:
                 self.found += _nothing(new, "write peers: {} where there are none").problems

@@ -255,8 +255,9 @@ class _Reader:
         frame.key = None
 
     def _report(self, event: Any, path: Path, text: str, hint: str = "", spoils: bool = False) -> None:
-        if len(self.spots) < FAULTS:
-            self.spots.append(Spot(_place(event), path, text, hint, spoils))
+        if len(self.spots) >= FAULTS:
+            raise Stop(Spot(_place(event), path, f"more than {FAULTS} faults like these: reading ends here"))
+        self.spots.append(Spot(_place(event), path, text, hint, spoils))
 
 
 def _place(event: Any) -> Place:
