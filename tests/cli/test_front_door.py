@@ -12,7 +12,7 @@ import pytest
 
 from meshwright.cli import app
 
-HEAVY = ("pydantic", "yaml", "ruamel", "rich", "nacl", "segno", "meshwright.providers", "meshwright.spec", "subprocess")
+HEAVY = ("pydantic", "yaml", "rich", "nacl", "segno", "meshwright.providers", "meshwright.spec", "subprocess")
 PRINT_HEAVY = f"""
 import atexit, sys
 atexit.register(lambda: print("HEAVY", [m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr))
