@@ -320,7 +320,8 @@ def _execute(unit: Unit, key: str) -> None:
         ignore, argv = _arguments(unit, line)
         done = system.attempt(argv, timeout=100, env=environment)
         if done.code and not ignore:
-            lines = [said.strip() for said in done.err.splitlines() if said.strip()]
+            # wg-quick names each command it runs, also those that clean up after the one that failed
+            lines = [said.strip() for said in done.err.splitlines() if said.strip() and not said.startswith("[#]")]
             raise system.HubError(
                 f"{unit.name}: {key}: {argv[0]}: {lines[-1][:300] if lines else f'code {done.code}'}",
                 "run that line on the hub by hand to see more",

@@ -193,15 +193,17 @@ def _baseline(scene: Scene) -> Iterator[Checked]:
 
 
 def _spoof_peer(scene: Scene) -> Iterator[Checked]:
-    goal, other = _goal(scene), _other(scene)
+    goal = _goal(scene)
+    other = goal and _other(scene, goal[1])
     if goal and other:
         yield _spoof(scene, f"{scene.me.name} sends as {other[0].name}", other[1], scene.interface, goal)
 
 
-def _other(scene: Scene) -> tuple[Source, str] | None:
+def _other(scene: Scene, goal: str) -> tuple[Source, str] | None:
+    """Another peer and its address; not the goal's, for what a host sends to its own address never leaves it."""
     for peer in scene.peers[1:]:
         for address in peer.addresses:
-            if ip_address(address).version == scene.version:
+            if ip_address(address).version == scene.version and address != goal:
                 return peer, address
     return None
 

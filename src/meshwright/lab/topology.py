@@ -470,8 +470,12 @@ class _Core:
             self.found.append(Target("dns", "dns", str(address), host, (("udp", 53), ("tcp", 53))))
 
     def _target(self, name: str, kind: str, address: Address, host: str) -> None:
-        ports = tuple(p for p in self.ports if p[1] != 53) if host == "inet" else self.ports
+        ports = tuple(p for p in self.ports if p[1] != 53) if host == "inet" else self._listening(host)
         self.found.append(Target(name, kind, str(address), host, ports))
+
+    def _listening(self, host: str) -> tuple[tuple[str, int], ...]:
+        """The ports of a host's responder: on the hub, WireGuard needs one of its own."""
+        return tuple(p for p in self.ports if host != "hub" or p != ("udp", self.mesh.hub.port))
 
     def _answer(self, address: Address, pod: str) -> str:
         """Make some host answer for a service's address, by the kind of network that holds it. Gives the host."""
@@ -540,7 +544,7 @@ class _Core:
         extra = self.extra.get(name, [])
         lines = [*lines, *(_add("lo", str(ip_interface(a))) for a in extra)]
         served = tuple(str(a) for a in self.dns.get(name, ()))
-        ports = tuple(p for p in self.ports if not (served and p[1] == 53))
+        ports = tuple(p for p in self._listening(name) if not (served and p[1] == 53))
         names = self._public() if name == "inet" else self._cluster() if served else {}
         files = _files(name, self.ground.public if name != "inet" else "127.0.0.1")
         return Place(
