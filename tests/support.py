@@ -21,7 +21,7 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/wireguard /run/lock /run/etc/upper /run/etc/work
 mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work /etc
 mkdir -p /etc/wireguard /etc/systemd/system /etc/meshwright /etc/sysctl.d
-for d in /etc/wireguard /etc/systemd/system /etc/meshwright; do mount -t tmpfs -o mode=755 tmpfs $d; done
+for d in /etc/wireguard /etc/systemd/system /etc/meshwright /etc/sysctl.d; do mount -t tmpfs -o mode=755 tmpfs $d; done
 chmod 700 /etc/wireguard
 mount -t sysfs sysfs /sys 2>/dev/null || true
 ip link set lo up
