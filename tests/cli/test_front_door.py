@@ -150,6 +150,56 @@ def test_a_closed_pipe_is_no_complaint(door):
     assert done.stdout.strip() in ("0", str(app.PIPE_CLOSED))
 
 
+def shell(door, line, *arguments):
+    """Run the program within a line of bash, where it is "$@"."""
+    return subprocess.run(
+        ["bash", "-c", line, "-", *door.command(*arguments)],
+        cwd=door.folder,
+        env=door.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("line", ['"$@" >&-', '"$@" <&-', '"$@" 2>&-', '"$@" <&- >&- 2>&-'])
+def test_a_stream_that_is_closed_is_no_bug(door, line):
+    door.mesh()
+    done = shell(door, line, "check")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert shell(door, line, "bogus").returncode == 1
+    assert "Traceback" not in shell(door, line, "apply", "--lab").stderr
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["check", "-o", "json"], ["--help"], ["bogus", "-o", "json"]])
+def test_output_that_cannot_be_written_is_an_error_and_no_bug(door, arguments):
+    door.mesh()
+    done = shell(door, '"$@" > /dev/full', *arguments)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert all(line.startswith(("error: ", "next: ")) for line in done.stderr.splitlines())
+    assert shell(door, '"$@" > /dev/full 2>&1', *arguments).returncode == 1
+
+
+def test_errors_into_a_closed_pipe_are_no_complaint(door):
+    door.mesh("version: 1\n" * 100)
+    done = shell(door, 'exec 3>&2; "$@" 2>&1 3>&- | head -1', "check")
+    assert done.stderr == ""
+    assert done.stdout.startswith("mesh.yaml:1:1")
+
+
+@pytest.mark.parametrize("arguments", [["add", "zoe"], ["remove", "jake"], ["rename", "jake", "jack"]])
+def test_a_disk_without_room_is_an_error_and_leaves_the_file(door, arguments):
+    path = door.mesh()
+    before = path.read_bytes()
+    done = shell(door, 'ulimit -f 0; "$@"', "peer", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: mesh.yaml cannot be written: File too large\nnext: make room")
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in door.folder.iterdir()) == ["home", "mesh.yaml"]
+
+
 def test_ctrl_c_is_exit_code_130_with_one_line(door):
     os.mkfifo(door.folder / "slow")
     program = (

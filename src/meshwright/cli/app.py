@@ -9,6 +9,8 @@ Nothing heavy is imported here: `--help`, completion and `version` run on every 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import itertools
 import os
@@ -19,9 +21,14 @@ from typing import NoReturn
 import click
 
 from meshwright.cli.lazy import Entry, LazyGroup
-from meshwright.cli.output import Output, PipeClosed, Settings
+from meshwright.cli.output import Output, PipeClosed, Settings, clean
 
 BUG, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
+ROOM = "make room or mend the permissions, then run the command again"
+MENDABLE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "EIO", "EFBIG")
+}
 REPORT = "this is a bug of meshwright: report it with the lines above, the command and `meshwright version`"
 
 COMMANDS = {
@@ -51,6 +58,7 @@ def cli() -> None:
 def main() -> NoReturn:
     """The entry point of the installed program."""
     gc.disable()  # a short run leaves few cycles; looking for them is a third of a plan for 10 000 peers
+    _three_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -58,10 +66,26 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Everything a user can meet is turned into words here."""
     out = Output(Settings(), wants_json(arguments))
     try:
-        code = cli.main(list(arguments), prog_name="meshwright", standalone_mode=False, obj=out)
+        code = _command(out, arguments)
         sys.stdout.flush()
     except (PipeClosed, BrokenPipeError):
-        return _pipe_closed()
+        # whoever read us went away, as `head` does: no complaint
+        _silence()
+        return PIPE_CLOSED
+    except OSError as error:
+        # what we had to say could not be said, not even as JSON
+        with contextlib.suppress(OSError):
+            out.note(f"error: the output could not be written: {error.strerror}\nnext: {ROOM}")
+        _silence()
+        return 1
+    return code
+
+
+def _command(out: Output, arguments: Sequence[str]) -> int:
+    try:
+        code = cli.main(list(arguments), prog_name="meshwright", standalone_mode=False, obj=out)
+    except (PipeClosed, BrokenPipeError):
+        raise
     except (KeyboardInterrupt, click.Abort):
         out.note("interrupted; whatever was done is done: run the command again to go on")
         return INTERRUPTED
@@ -86,6 +110,9 @@ def _failed(out: Output, error: Exception) -> int:
 
     if isinstance(error, MeshwrightError):
         return out.failure(error)
+    if isinstance(error, OSError) and error.errno in MENDABLE:
+        where = f"{error.filename}: " if error.filename else ""
+        return out.error(clean(f"{where}{error.strerror}"), ROOM, 1)
     import traceback
 
     traceback.print_exception(error)
@@ -98,7 +125,23 @@ def wants_json(arguments: Sequence[str]) -> bool:
     return "--output=json" in arguments or any(pair in (("--output", "json"), ("-o", "json")) for pair in pairs)
 
 
-def _pipe_closed() -> int:
-    # whoever read us went away, as `head` does: no complaint, and none from Python's own flush at exit
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return PIPE_CLOSED
+def _three_streams() -> None:
+    """Whoever started us may have closed stdin, stdout or stderr: no file that we open may take their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _silence() -> None:
+    """What is left in the buffers is thrown away: Python's flush at exit would complain once more."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(null, stream.fileno())

@@ -79,7 +79,8 @@ class Files:
                 results.append(Result(change.id, False, why=error.message, hint=error.hint))
             except OSError as error:
                 hint = "make room or mend the permissions, then apply again"
-                results.append(Result(change.id, False, why=f"{error.filename}: {error.strerror}", hint=hint))
+                where = error.filename or (self.clients if change.id.startswith("files/client/") else self.secrets)
+                results.append(Result(change.id, False, why=f"{where}: {error.strerror}", hint=hint))
             if number % TELL_EVERY == 0:
                 tell(Progress(change.id, number))
         return results

@@ -242,15 +242,19 @@ def _renamed(word: str, old: str, new: str) -> str:
 def _replace(name: str, found: str, text: str) -> None:
     """Put a new file in the place of the old one, unless that is no longer the one that was read. Never half of it."""
     target = FilePath(name).resolve()
-    lock = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if read(name) != found:
-            raise ConflictError(f"{name} was changed meanwhile; nothing was written", "run the command again")
-        _write_beside(target, text)
-        os.fsync(lock)
-    finally:
-        os.close(lock)
+        lock = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if read(name) != found:
+                raise ConflictError(f"{name} was changed meanwhile; nothing was written", "run the command again")
+            _write_beside(target, text)
+            os.fsync(lock)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        hint = "make room or mend the permissions of its folder, then run the command again"
+        raise MeshwrightError(f"{name} cannot be written: {error.strerror}", hint) from None
 
 
 def _write_beside(target: FilePath, text: str) -> None:
