@@ -1,8 +1,9 @@
-"""The operations that a remote call may ask for: read the hub, write it, put a file, act on a service."""
+"""The operations that a remote call may ask for; `batch` runs several of them in order."""
 
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,9 +57,29 @@ def service(payload: Mapping[str, Any]) -> dict[str, Any]:
     return units.act(payload["name"], payload["action"])
 
 
+def remove(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """{"path"} -> {}; a file that is not there is no error."""
+    system.remove_file(payload["path"])
+    return {}
+
+
+def load(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """{"commands": [nft command]} -> {}; one transaction of libnftables-json(5)."""
+    system.run(["nft", "-j", "-f", "-"], stdin=json.dumps({"nftables": payload["commands"]}).encode())
+    return {}
+
+
+def batch(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """{"steps": [[operation, payload], ...]} -> {"results": [...]}; stops at the first that fails."""
+    return {"results": [operate(operation, part) for operation, part in payload["steps"]]}
+
+
 OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "read": read,
     "write": write,
     "put": put,
     "service": service,
+    "remove": remove,
+    "load": load,
+    "batch": batch,
 }

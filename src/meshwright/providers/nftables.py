@@ -7,6 +7,7 @@ Format: libnftables-json(5).
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from meshwright.desired.resource import Resource, Resources
 from meshwright.errors import HostError
 from meshwright.events import Tell
 from meshwright.hubd import nft
-from meshwright.io.host import Host, service
+from meshwright.io.host import Host, remote
 from meshwright.plan.plan import Change
 from meshwright.providers.base import Result
 
@@ -71,30 +72,30 @@ class NftablesGateway:
         return Result(change.id, True, change.wanted or {})
 
     def _write(self, forward: Forward) -> None:
-        text = json.dumps({"nftables": self._create(forward)}).encode()
-        self._must(["nft", "-j", "-f", "-"], text)
-        self._must(["mkdir", "-p", "/etc/meshwright"])
-        self.host.put(self._saved, text + b"\n", 0o644)
-        self.host.put(f"/etc/systemd/system/{self._unit}", _unit(self._saved).encode(), 0o644)
-        service(self.host, self._unit, "enable")
-        service(self.host, self._unit, "start")  # only an active unit follows the firewall's reload
+        commands = self._create(forward)
+        saved = json.dumps({"nftables": commands}).encode() + b"\n"
+        self._do(
+            ("load", {"commands": commands}),
+            ("put", _file(self._saved, saved)),
+            ("put", _file(f"/etc/systemd/system/{self._unit}", _unit(self._saved).encode())),
+            ("service", {"name": self._unit, "action": "enable"}),
+            ("service", {"name": self._unit, "action": "start"}),  # only an active unit follows the firewall's reload
+        )
 
     def _remove(self, family: str) -> None:
-        service(self.host, self._unit, "stop")
-        service(self.host, self._unit, "disable")
-        self._must(["rm", "-f", self._saved, f"/etc/systemd/system/{self._unit}"])
         # add before delete: deleting a table that is gone already is no error then
-        both = [{verb: {"table": {"family": family, "name": self.table}}} for verb in ("add", "delete")]
-        self._must(["nft", "-j", "-f", "-"], json.dumps({"nftables": both}).encode())
+        gone = [{verb: {"table": {"family": family, "name": self.table}}} for verb in ("add", "delete")]
+        self._do(
+            ("service", {"name": self._unit, "action": "stop"}),
+            ("service", {"name": self._unit, "action": "disable"}),
+            ("remove", {"path": self._saved}),
+            ("remove", {"path": f"/etc/systemd/system/{self._unit}"}),
+            ("load", {"commands": gone}),
+        )
 
-    def _must(self, argv: list[str], stdin: bytes = b"") -> None:
-        done = self.host.run(argv, stdin=stdin, timeout=30)
-        if done.code:
-            words = done.err.strip().splitlines() or [f"code {done.code}"]
-            raise HostError(
-                f"{self.host.name}: {' '.join(argv)} failed: {words[-1]}",
-                "look at the gateway's nftables, then apply again",
-            )
+    def _do(self, *steps: tuple[str, dict[str, Any]]) -> None:
+        """All steps in one remote call."""
+        remote(self.host, "batch", {"steps": steps})
 
     def _create(self, forward: Forward) -> list[dict[str, Any]]:
         """The commands that replace our table by one with this forward, in one transaction."""
@@ -151,6 +152,10 @@ def _family(attrs: Mapping[str, Any]) -> str:
     half = attrs.get("live") or attrs.get("saved") or attrs
     to = half.get("to")
     return "ip6" if to and ip_address(to).version == 6 else "ip"
+
+
+def _file(path: str, data: bytes) -> dict[str, Any]:
+    return {"path": path, "data": base64.b64encode(data).decode(), "mode": 0o644}
 
 
 def _unit(saved: str) -> str:
