@@ -123,8 +123,8 @@ def test_killed_at_any_moment(stage: Stage, ends: list[End]) -> None:
         wanted = ONE if number % 2 == 0 else OTHER
         before, process = writing(stage), apply(stage, files[wanted is ONE])
         assert begins(stage, before, process)
-        time.sleep(0.3 * whole * number / ROUNDS)  # what follows is the gateway and the report
-        hit += kill(process, whole=number % 4 < 2)
+        time.sleep(0.35 * whole * number / ROUNDS)  # what follows is the gateway and the report
+        hit += kill(process, whole=number % 3 < 2)
         left.append(mended(stage, wanted))
         assert [end.name for end in ends if end.heard] == [], number
     print(f"{hit} of {ROUNDS} were killed at work; changes left over: {left}")

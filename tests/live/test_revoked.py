@@ -196,6 +196,28 @@ def test_the_next_owner_of_an_address_gets_none_of_its_flows(stage: Stage) -> No
         stage.sh("bert", f"ip address del {ANNA}/32 dev bert")
 
 
+def test_a_next_owner_with_the_same_rights_hears_nothing_of_the_old_flows(stage: Stage) -> None:
+    """Nothing is refused that was allowed; yet what the far side still sends is not bert's to read."""
+    same = rule("bert", "pods", *USED)
+    stage.apply(with_rule(rights("inbound"), same))
+    stage.lab.peers_up(stage.places.clients)
+    came = counted(stage, ["bert"], [7246])
+    flows = Flows(stage)
+    old = flows.end("anna", protocol="udp", to=[POD, 7046], **{"from": ANNA}, port=7246)
+    flows.end("pod1", protocol="udp", port=7046, rate=500)
+    kept = flows.end("carl", protocol="udp", to=[CARL, 7065], speak="always")
+    flows.end("carl", protocol="udp", port=7065)
+    flows.begin()
+    assert silent(old, kept) == []
+    swapped = {**BASE["peers"], "anna": {"address": [BERT, "fd90::1:2"]}, "bert": {"address": [ANNA, ANNA6]}}
+    try:
+        stage.apply(with_rule(rights("inbound", peers=swapped), same))
+        assert heard([old], [kept]) == []
+        assert came() == {"bert": 0}, "what was meant for the old owner reached the new one"
+    finally:
+        stage.quiet()
+
+
 def with_rule(wanted: Document, *rules: dict[str, Any]) -> Document:
     wanted["policy"]["allow"] += rules
     return wanted

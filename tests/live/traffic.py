@@ -13,7 +13,7 @@ clock (CLOCK_MONOTONIC), which all network namespaces share.
     count   {"to": [address, port], "rate"}: numbered datagrams to an echo -> {"sent", "lost"} when stdin has ended
     drain   {"port"}: one TCP connection, checks that the numbers in it go up by one -> {"heard", "broken"}
     stream  {"to", "rate"}: numbered pieces to a drain
-            -> {"sent", "lost": segments sent again that the other side did not have; "again": all sent again;
+            -> {"sent", "lost": segments sent again whose place was empty over there; "again": all sent again;
                 "gap": longest silence before an acknowledgement, s; "dead": error} when stdin has ended
 """
 
@@ -239,7 +239,7 @@ def drain(spec, path):
                 broken = broken or struct.unpack_from("!Q", rest)[0] != number
                 number, rest = number + 1, rest[PIECE:]
             if not data:
-                sock.sendall(struct.pack("!QB", number, broken))
+                sock.sendall(struct.pack("!QBI", number, broken, _field(sock, 224)))  # tcpi_rcv_ooopack
                 sock.close()
                 sock = None
 
@@ -247,7 +247,7 @@ def drain(spec, path):
 def stream(spec, path):
     sock = dialled(bound(socket.SOCK_STREAM, spec), spec)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    clock, sent, dead, gap, heard, over = Clock(spec["rate"]), 0, "", 0.0, "", False
+    clock, sent, dead, gap, heard, late, over = Clock(spec["rate"]), 0, "", 0.0, "", 0, False
     report(path, sent=0)
     while not over and not dead:
         due, _, over = clock.wait([])
@@ -262,11 +262,11 @@ def stream(spec, path):
     try:
         sock.settimeout(15)
         sock.shutdown(socket.SHUT_WR)
-        heard = list(struct.unpack("!QB", sock.recv(9, socket.MSG_WAITALL)))
+        *heard, late = struct.unpack("!QBI", sock.recv(13, socket.MSG_WAITALL))
         again, known = _field(sock, 100), _field(sock, 216)
     except (OSError, struct.error) as error:
         dead = dead or str(error)
-    report(path, sent=sent, lost=max(0, again - known), again=again, gap=gap, dead=dead, heard=heard)
+    report(path, sent=sent, lost=min(max(0, again - known), late), again=again, gap=gap, dead=dead, heard=heard)
 
 
 def _field(sock, place):
