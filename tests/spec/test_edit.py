@@ -200,6 +200,36 @@ def test_owner_is_kept(mesh: Path) -> None:
     assert (mesh.stat().st_uid, mesh.stat().st_gid) == (1234, 1235)
 
 
+def test_a_place_is_never_cut_out_of_a_newer_text(mesh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else puts a rule in front while we edit: the rule with our number is another one by then."""
+    newer = REFERENCE.replace("  allow:\n", "  allow:\n    - {from: hamilton, to: hub, ports: [22/tcp]}\n")
+    holder = edit._Files.holder
+
+    def meanwhile(files: edit._Files, peer: str) -> str:
+        mesh.write_text(newer)
+        return holder(files, peer)
+
+    monkeypatch.setattr(edit._Files, "holder", meanwhile)
+    with pytest.raises(ConflictError, match="changed meanwhile"):
+        edit.remove_peer(mesh, "jake")
+    assert mesh.read_text() == newer
+
+
+def test_device_is_disabled_by_its_label_too(mesh: Path) -> None:
+    mesh.write_text(FULL)
+    edited = edit.set_disabled(mesh, "bjorn-phone", True)
+    assert [d.label for d in edited.loaded.mesh.devices if d.disabled] == ["carl", "bjorn-phone"]
+    edit.set_disabled(mesh, "bjorn-phone", False)
+    assert mesh.read_text() == FULL
+
+
+def test_a_refused_edit_says_that_nothing_was_written(mesh: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        edit.add_peer(mesh, "nora", "10.0.0.1")
+    assert caught.value.hint == "this is what the edit would make of it; nothing was written"
+    assert mesh.read_text() == REFERENCE
+
+
 def test_edit_of_somebody_else_is_not_lost(mesh: Path) -> None:
     files = edit._Files(mesh)
     files.change(files.main, ("peers", "jake"), lambda text: text.without(("policy", "tests")))

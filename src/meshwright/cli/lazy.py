@@ -87,7 +87,7 @@ def _option(*names: str, **attributes: Any) -> click.Option:
 _FILE = _option(
     "--file",
     "-f",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # spec says it better
     envvar="MESHWRIGHT_FILE",
     help="The mesh file. [default: mesh.yaml in this folder; MESHWRIGHT_FILE]",
 )

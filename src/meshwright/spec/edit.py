@@ -15,10 +15,10 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path as FilePath
 from typing import Any
 
-from meshwright.errors import ConflictError, MeshwrightError
+from meshwright.errors import ConflictError, MeshwrightError, SpecError
 from meshwright.spec import policy
 from meshwright.spec.files import read
-from meshwright.spec.load import Loaded, dotted, load, load_edited
+from meshwright.spec.load import Loaded, dotted, load_edited
 from meshwright.spec.model import Address, Mesh, Network
 from meshwright.spec.nodes import Path, shown
 from meshwright.spec.problems import did_you_mean
@@ -47,15 +47,17 @@ class _Files:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.main = os.fspath(path)
-        self.before = load(path)
-        self.found: dict[str, str] = {}
+        # read once: a place that was found in one text must never be cut out of a newer one
+        self.found = {self.main: read(self.main)}
+        self.before = load_edited(self.main, self.found)
         self.texts: dict[str, Text] = {}
         self.touched: list[str] = []
         self.holders = self.before.holders
 
     def text(self, name: str) -> Text:
         if name not in self.texts:
-            self.found[name] = read(name)
+            if name not in self.found:
+                self.found[name] = read(name)
             self.texts[name] = Text(self.found[name])
         return self.texts[name]
 
@@ -63,7 +65,8 @@ class _Files:
         """The file that a peer stands in. MeshwrightError when there is no such peer."""
         known = self.before.mesh.peers
         if peer not in known:
-            raise MeshwrightError(f"no peer is called {shown(peer)}", did_you_mean(peer, known) or "see `peer list`")
+            hint = did_you_mean(peer, known) or "see `meshwright peer list`"
+            raise MeshwrightError(f"no peer is called {shown(peer)}", hint)
         return self.holders.get(peer, self.main)
 
     def change(self, name: str, path: Path, change: Callable[[Text], Text]) -> None:
@@ -73,7 +76,11 @@ class _Files:
     def write(self) -> Edited:
         """Load what came out, then write it. SpecError, with nothing written, when it has errors."""
         new = {name: text.text for name, text in self.texts.items() if text.text != self.found[name]}
-        loaded = load_edited(self.main, new)
+        try:
+            loaded = load_edited(self.main, new)
+        except SpecError as error:
+            # the lines that it shows are not in the file
+            raise SpecError(error.problems, "this is what the edit would make of it; nothing was written") from None
         for name, text in new.items():
             _replace(name, self.found[name], text)
         return Edited(loaded, tuple(self.touched), tuple(new))
@@ -187,9 +194,14 @@ def _unsaid(mesh: Mesh, gone: set[str]) -> Iterator[Path]:
 
 
 def set_disabled(path: str | os.PathLike[str], reference: str, disabled: bool) -> Edited:
-    """Disable or enable a peer, or one device of his (`bjorn/phone`). Enabling takes the word out of the file."""
+    """Disable or enable a peer, or one device of his (`bjorn/phone`, or its label `bjorn-phone`).
+
+    Enabling takes the word out of the file.
+    """
     files = _Files(path)
-    peer, _, device = reference.partition("/")
+    labels = {device.label: device.reference for device in files.before.mesh.devices}
+    known_as = reference if reference in files.before.mesh.peers else labels.get(reference, reference)
+    peer, _, device = known_as.partition("/")
     holder = files.holder(peer)
     where: Path = ("peers", peer, "devices", device) if device else ("peers", peer)
     if device and device not in (files.before.mesh.peers[peer].devices or {}):
