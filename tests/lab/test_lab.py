@@ -98,6 +98,31 @@ def test_a_peer_comes_and_goes_and_nobody_else_notices(tmp_path: Path, folder: P
     assert "wan" in said(third, "inet", "ip", "-o", "link", "show", "p2")
 
 
+def test_a_peer_that_went_may_come_again_and_addresses_may_be_swapped(tmp_path: Path, folder: Path) -> None:
+    both = "{ann: {address: 10.100.2.1}, bob: {address: 10.100.2.2}}"
+    lab.up(small(tmp_path, peers=both), folder)
+    first = lab.up(small(tmp_path, peers="{ann: {address: 10.100.2.1}}"), folder)
+    again = lab.up(small(tmp_path, peers=both), folder)
+    assert set(again.hosts) - set(first.hosts) == {"bob", "bob.nat"}
+    assert again.state.hosts["ann"] == first.state.hosts["ann"]
+    swapped = lab.up(small(tmp_path, peers="{ann: {address: 10.100.2.2}, bob: {address: 10.100.2.1}}"), folder)
+    assert said(swapped, "bob", "hostname").strip() == "bob"
+    assert swapped.state.hosts["hub"] == first.state.hosts["hub"]
+
+
+def test_a_friend_may_have_the_name_of_a_host_of_the_house(tmp_path: Path, folder: Path) -> None:
+    names = ("gw", "gw-peer", "eth0", "all")
+    peers = ", ".join(f"{name}: {{address: 10.100.2.{number}}}" for number, name in enumerate(names, 1))
+    mesh = small(tmp_path, peers="{" + peers + "}", allow="[{from: peers, to: hub, ports: [icmp]}]")
+    running = lab.up(mesh, folder)
+    assert "wan0" in said(running, "gw", "ls", "/sys/class/net").split(), "the gateway, not the friend"
+    assert running.peer("gw").name == "gw.peer"
+    assert running.peer("gw-peer").name == "gw-peer"
+    assert said(running, "gw.peer", "hostname").strip() == "gw.peer"
+    running.peers_up(by_hand(running, mesh))
+    assert [f for f in faults(matrix.run(running, mesh)) if "icmp" in f] == []
+
+
 def test_a_changed_house_is_built_anew(tmp_path: Path, folder: Path) -> None:
     first = lab.up(small(tmp_path), folder)
     (folder / "secrets").mkdir()

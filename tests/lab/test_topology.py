@@ -63,7 +63,7 @@ def test_interface_names_fit_whatever_the_peers_are_called(tmp_path: Path) -> No
 
 def test_a_peer_may_be_called_like_a_host_of_the_house(tmp_path: Path) -> None:
     world = topology.build(small(tmp_path, peers="{gw: {address: 10.100.2.1}}", allow="[]"), NOW)
-    assert world.peers == {"gw": "peer-gw"}
+    assert world.peers == {"gw": "gw.peer"}
     assert len({h.name for h in world.hosts}) == len(world.hosts)
 
 

@@ -87,7 +87,7 @@ class Scene:
         if not self.peers:
             raise LabError("the mesh has no active peer", "add one: meshwright peer add NAME")
         self.me = self.peers[0]
-        self.host = lab.host(self.me.name)
+        self.host = lab.peer(self.me.name)
         self.interface = lab.interface(self.me.name)
         self.address = self.me.addresses[0]
         self.version = ip_address(self.address).version

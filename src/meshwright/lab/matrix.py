@@ -111,7 +111,7 @@ def sources(lab: Lab, mesh: Mesh) -> list[Source]:
 
 
 def _routed(lab: Lab, label: str) -> tuple:  # type: ignore[type-arg]
-    done = lab.host(label).run(["wg", "show", lab.interface(label), "allowed-ips"])
+    done = lab.peer(label).run(["wg", "show", lab.interface(label), "allowed-ips"])
     if done.code:
         raise LabError(f"{label}: its tunnel is not up", "run `meshwright lab up`")
     return networks(done.out.decode())

@@ -147,8 +147,8 @@ def assign(labels: Iterable[str], before: Mapping[str, int]) -> dict[str, int]:
 
 
 def peer_names(devices: Iterable[Device]) -> dict[str, str]:
-    """Device label -> host name: the label itself, unless a host of the house has that name."""
-    return {d.label: f"peer-{d.label}" if d.label in CORE else d.label for d in devices}
+    """Device label -> host name: the label itself, unless a host of the house has that name. No label has a dot."""
+    return {d.label: f"{d.label}.peer" if d.label in CORE else d.label for d in devices}
 
 
 def claimed(mesh: Mesh) -> list[Network]:

@@ -23,6 +23,8 @@ from meshwright.lab.topology import SERVER, WAN, Target
 from meshwright.spec.model import Address, Mesh
 
 SHIM = "/run/lab/bin"
+# Names that a peer's interface cannot have: the host's own links, and what the kernel keeps for its settings.
+TAKEN = frozenset({"lo", "eth0", "lan0", "all", "default"})
 # What wg-quick(8) calls where the .conf has DNS=: -a IF with resolv.conf lines on stdin, -d IF.
 RESOLVCONF = b"""#!/bin/sh
 # stands in for resolvconf(8) in the lab
@@ -89,16 +91,19 @@ class Lab:
         return str(self.state.topology["public"])
 
     def host(self, name: str) -> Namespace:
-        """A host of the lab; a peer by its label too. LabError with the nearest names when there is none."""
-        found = self.peers.get(name, name)
-        pid = self.state.hosts.get(found)
+        """A host of the lab. LabError with the nearest names when there is none."""
+        pid = self.state.hosts.get(name)
         if pid is None:
-            near = difflib.get_close_matches(name, [*self.state.hosts, *self.peers], 3)
+            near = difflib.get_close_matches(name, self.state.hosts, 3)
             hint = (
                 f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(sorted(self.state.hosts)[:20])}"
             )
             raise LabError(f"the lab has no host called {name}", hint)
-        return Namespace(pid, self.state.userns, found)
+        return Namespace(pid, self.state.userns, name)
+
+    def peer(self, label: str) -> Namespace:
+        """The host of a device. Its name is not the label where the house has a host of that name."""
+        return self.host(self.peers.get(label, label))
 
     def exec(self, name: str, argv: Sequence[str]) -> int:
         """Run a program on a host with this terminal, and give its exit code."""
@@ -107,7 +112,7 @@ class Lab:
 
     def interface(self, label: str) -> str:
         """The name of a peer's WireGuard interface (15 characters at most, wg-quick(8))."""
-        return label[:15].rstrip("-")
+        return (f"wg-{label}" if label in TAKEN else label)[:15].rstrip("-")
 
     def peers_up(self, clients: Path, tell: Tell = silent) -> None:
         """`wg-quick up` on every peer with byte for byte CLIENTS/LABEL.conf; one that runs with it is left alone."""
@@ -118,7 +123,7 @@ class Lab:
                 tell(Progress(label, number + 1))
 
     def _peer_up(self, label: str, file: Path) -> str:
-        host, name = self.host(label), self.interface(label)
+        host, name = self.peer(label), self.interface(label)
         try:
             conf = file.read_bytes()
         except OSError as error:
@@ -142,7 +147,7 @@ class Lab:
 
     def peer_down(self, label: str) -> None:
         """`wg-quick down` on one peer; nothing when its tunnel is not up."""
-        host, name = self.host(label), self.interface(label)
+        host, name = self.peer(label), self.interface(label)
         conf = host.run(["cat", f"/etc/wireguard/{name}.conf"]).out
         if host.run(["ip", "link", "show", "dev", name]).code == 0:
             _quick(host, "down", name, _wants_dns(conf))
@@ -166,7 +171,7 @@ class Lab:
     def _handshake(self, label: str) -> int:
         if not state.started(self.state.hosts[self.peers[label]]):
             return 0
-        done = self.host(label).run(["wg", "show", self.interface(label), "latest-handshakes"])
+        done = self.peer(label).run(["wg", "show", self.interface(label), "latest-handshakes"])
         return max((int(line.split()[1]) for line in done.out.decode().splitlines()), default=0)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -55,6 +56,7 @@ def _quick_neighbours() -> None:
 
 def _etc(base: Path, files: dict[str, str]) -> None:
     """A writable /etc of the host's own: an overlay in memory, or a folder of links where overlays are refused."""
+    shutil.rmtree(base, ignore_errors=True)  # a host of that name that is gone left its own behind
     for folder in ("upper", "work", "farm"):
         (base / folder).mkdir(parents=True)
     upper = base / "upper"
