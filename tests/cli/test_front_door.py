@@ -71,7 +71,7 @@ def test_help_lists_every_command(door):
 def test_every_command_has_help_that_agrees_with_its_line(door, name):
     done = door(name, "--help")
     assert done.returncode == 0, done.stderr
-    assert "--output" in done.stdout or name in ("peer", "lab")
+    assert "--output" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,19 @@ def test_options_stand_before_or_after_the_command(door):
     ):
         assert door(*arguments).returncode == 0
     assert door("check", env={"MESHWRIGHT_FILE": "other.yaml"}).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["check", "show", "schema", "version", "plan", "status"])
+def test_every_command_takes_the_same_options(door, name):
+    done = door(name, "--help")
+    assert all(option in done.stdout for option in ("--file", "--output", "--lab", "--verbose"))
+
+
+def test_options_may_stand_before_the_command_of_a_group(door):
+    door.mesh(name="other.yaml")
+    done = door("peer", "--output", "json", "-f", "other.yaml", "--lab", "list")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["devices"]) == 4
 
 
 def test_what_is_written_wins_over_the_environment(door):

@@ -88,6 +88,55 @@ def test_peers_are_completed_by_name(tmp_path):
     assert names.complete_peer(ctx, param, "x") == []
 
 
+MESHES = {
+    "lines": """
+peers:   # all
+  "alice": {address: 10.0.0.1}
+  # nobody: here
+  bob  : {address: 10.0.0.2, devices: {"a": {address: "fd00::1"}, b: {lan: [10.9.0.0/24]}}, groups: [x]}
+  carl:
+    devices:
+      # neither: this
+      phone: {address: 10.0.0.3}
+      lap-top:
+        expires: 2027-06-30
+    tenant:
+      quota: {cpu: 1}
+  dora:
+    address: 10.0.0.4
+services:
+  git: {address: 10.0.0.5}
+""",
+    "braces": """
+peers: {alice: {address: 10.0.0.1}, 'bob': {devices: {a: {keepalive: 1}, b: {mtu: 1280}}},  # carol: {}
+  carl: {devices: {phone: {address: 10.0.0.3}, lap-top: {}}}, dora: {lan: [10.9.0.0/24]}}
+services: {git: {address: 10.0.0.5}}
+""",
+}
+
+
+@pytest.mark.parametrize("text", MESHES.values(), ids=MESHES)
+def test_devices_are_completed_however_the_file_is_written(tmp_path, text):
+    path = tmp_path / "mesh.yaml"
+    path.write_text(text)
+    ctx, param = click.Context(click.Command("peer"), obj=Output(Settings(path), False)), click.Argument(["label"])
+    devices = ["alice", "bob/a", "bob/b", "carl/phone", "carl/lap-top", "dora"]
+    assert names.complete_peer(ctx, param, "") == ["alice", "bob", "carl", "dora"]
+    assert names.complete_device(ctx, param, "") == devices
+    assert names.complete_device(ctx, param, "carl/p") == ["carl/phone"]
+    assert names.complete_either(ctx, param, "b") == ["bob", "bob/a", "bob/b"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "peers:", "peers: {", "peers: {a: {", "peers:\n  a:\n    devices:", "peers: [a]", "}{"]
+)
+def test_completion_of_half_a_file_is_no_error(tmp_path, text):
+    path = tmp_path / "mesh.yaml"
+    path.write_text(text)
+    ctx, param = click.Context(click.Command("peer"), obj=Output(Settings(path), False)), click.Argument(["label"])
+    assert set(names.complete_either(ctx, param, "")) <= {"a"}
+
+
 @pytest.mark.parametrize(
     ("event", "quiet", "verbose"),
     [

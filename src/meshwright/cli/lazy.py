@@ -31,7 +31,7 @@ class LazyGroup(click.Group):
         self._entries = entries
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), _FILE, _OUTPUT, _VERBOSE, _LAB]
+        return [*super().get_params(ctx), *_OPTIONS]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._entries)
@@ -99,16 +99,20 @@ _LAB = _option(
     "--lab", is_flag=True, envvar="MESHWRIGHT_LAB", help="Act on the running lab, not on the house. [MESHWRIGHT_LAB]"
 )
 
+_OPTIONS = (_FILE, _OUTPUT, _VERBOSE, _LAB)
+
 
 class Command(click.Command):
     """A command with the options that all have."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), _FILE, _OUTPUT, _VERBOSE]
+        return [*super().get_params(ctx), *_OPTIONS]
 
 
-class OnMesh(Command):
-    """A command that acts on a mesh: on the house, or with --lab on the lab."""
+class Group(click.Group):
+    """A group of such commands; the options may stand before the command's name too."""
+
+    command_class = Command
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(ctx), _LAB]
+        return [*super().get_params(ctx), *_OPTIONS]

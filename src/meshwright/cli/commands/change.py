@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshwright.cli.lazy import OnMesh
+from meshwright.cli.lazy import Command
+from meshwright.cli.names import complete_system
 from meshwright.cli.output import Output
 
 if TYPE_CHECKING:
@@ -19,10 +20,17 @@ if TYPE_CHECKING:
 
 PENDING = 2
 
-only = click.option("--only", "systems", multiple=True, metavar="SYSTEM", help="Only this system; may be repeated.")
+only = click.option(
+    "--only",
+    "systems",
+    multiple=True,
+    metavar="SYSTEM",
+    shell_complete=complete_system,
+    help="Only this system; may be repeated.",
+)
 
 
-@click.command(cls=OnMesh)
+@click.command(cls=Command)
 @only
 @click.pass_obj
 def plan(out: Output, systems: Sequence[str]) -> int:
@@ -32,7 +40,7 @@ def plan(out: Output, systems: Sequence[str]) -> int:
     return PENDING if todo else 0
 
 
-@click.command(cls=OnMesh)
+@click.command(cls=Command)
 @only
 @click.pass_obj
 def drift(out: Output, systems: Sequence[str]) -> int:
@@ -46,7 +54,7 @@ def drift(out: Output, systems: Sequence[str]) -> int:
     return PENDING if todo else 0
 
 
-@click.command(cls=OnMesh)
+@click.command(cls=Command)
 @click.argument("digest", required=False)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--force", metavar="REASON", help="Go on although the plan destroys much; say why.")

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meshwright.cli.lazy import Command
+from meshwright.cli.lazy import Command, Group
+from meshwright.cli.names import complete_host
 from meshwright.cli.output import Output
 
 if TYPE_CHECKING:
     from meshwright.lab import Lab
 
 
-@click.group()
+@click.group(cls=Group)
 def lab() -> None:
     """The mesh on this one machine: up, down, exec, status, verify.
 
@@ -24,7 +25,7 @@ def lab() -> None:
     """
 
 
-@lab.command(cls=Command)
+@lab.command(cls=Command, short_help="Bring the lab up, or to what the file says now.")
 @click.pass_obj
 def up(out: Output) -> int:
     """Bring the lab up, or to what the file says now: hosts, apply, tunnels of all peers."""
@@ -75,8 +76,13 @@ def down(out: Output) -> int:
     return out.result({"mesh": name, "was_up": gone}, f"The lab of {name} is gone." if gone else "There was no lab.")
 
 
-@lab.command("exec", cls=Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.argument("host")
+@lab.command(
+    "exec",
+    cls=Command,
+    short_help="Run a command on a host of the lab.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("host", shell_complete=complete_host)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, required=True)
 @click.pass_obj
 def exec_(out: Output, host: str, command: Sequence[str]) -> int:
@@ -87,7 +93,7 @@ def exec_(out: Output, host: str, command: Sequence[str]) -> int:
     return world.running(meshfile.name(out)).exec(host, list(argv))
 
 
-@lab.command(cls=Command)
+@lab.command(cls=Command, short_help="Show every host of the lab.")
 @click.pass_obj
 def status(out: Output) -> int:
     """Show every host of the lab, and how old each peer's last handshake is."""
@@ -115,7 +121,7 @@ def status(out: Output) -> int:
     )
 
 
-@lab.command(cls=Command)
+@lab.command(cls=Command, short_help="Prove the lab with real packets.")
 @click.pass_obj
 def verify(out: Output) -> int:
     """Prove the lab with real packets: every allowed pair passes, every denied pair fails. The same as verify --lab."""

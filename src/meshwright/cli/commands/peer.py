@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshwright.cli.lazy import Command, OnMesh
-from meshwright.cli.names import complete_peer
+from meshwright.cli.lazy import Command, Group
+from meshwright.cli.names import complete_device, complete_either, complete_peer
 from meshwright.cli.output import Output, colourful
 
 if TYPE_CHECKING:
     from meshwright.spec.edit import Edited
     from meshwright.spec.model import Device
 
-label = click.argument("label", shell_complete=complete_peer)
+peer_label = click.argument("label", shell_complete=complete_peer)
+device_label = click.argument("label", shell_complete=complete_device)
+either_label = click.argument("label", shell_complete=complete_either)
 
 
-@click.group(short_help="Friends in the mesh.")
+@click.group(cls=Group, short_help="Friends in the mesh.")
 def peer() -> None:
     """Friends: add, remove, disable, enable, rename, list, conf, qr.
 
@@ -84,8 +86,8 @@ def add(out: Output, /, name: str, address: str | None, **values: Any) -> int:
     return _edited(out, edited, f"{name} is in the file, with {given}")
 
 
-@peer.command(cls=Command)
-@label
+@peer.command(cls=Command, short_help="Take a friend out of the file.")
+@peer_label
 @click.pass_obj
 def remove(out: Output, label: str) -> int:
     """Take a friend out of the file, and out of every rule, test and entry that names him."""
@@ -95,8 +97,8 @@ def remove(out: Output, label: str) -> int:
     return _edited(out, edit.remove_peer(meshfile.path(out), label), f"{label} is out of the file")
 
 
-@peer.command(cls=Command)
-@label
+@peer.command(cls=Command, short_help="Shut a friend or a device out; keys are kept.")
+@either_label
 @click.pass_obj
 def disable(out: Output, label: str) -> int:
     """Shut a friend out, or one device of his (bjorn/phone); his address and keys are kept."""
@@ -106,8 +108,8 @@ def disable(out: Output, label: str) -> int:
     return _edited(out, edit.set_disabled(meshfile.path(out), label, True), f"{label} is disabled in the file")
 
 
-@peer.command(cls=Command)
-@label
+@peer.command(cls=Command, short_help="Let a disabled friend or device in again.")
+@either_label
 @click.pass_obj
 def enable(out: Output, label: str) -> int:
     """Let a disabled friend, or device, in again."""
@@ -117,8 +119,8 @@ def enable(out: Output, label: str) -> int:
     return _edited(out, edit.set_disabled(meshfile.path(out), label, False), f"{label} is enabled in the file")
 
 
-@peer.command(cls=Command)
-@label
+@peer.command(cls=Command, short_help="Give a friend another name in the file.")
+@peer_label
 @click.argument("new")
 @click.pass_obj
 def rename(out: Output, label: str, new: str) -> int:
@@ -151,8 +153,8 @@ def _edited(out: Output, edited: Edited, said: str) -> int:
     return out.result(data, "\n".join(lines))
 
 
-@peer.command(cls=OnMesh)
-@label
+@peer.command(cls=Command, short_help="Say where a friend's .conf is, or print it.")
+@device_label
 @click.option("--show", is_flag=True, help="Print the file itself, private key and all.")
 @click.pass_obj
 def conf(out: Output, label: str, show: bool) -> int:
@@ -169,8 +171,8 @@ def conf(out: Output, label: str, show: bool) -> int:
     return out.result(data, text.rstrip("\n") if show else str(path))
 
 
-@peer.command(cls=OnMesh)
-@label
+@peer.command(cls=Command, short_help="Draw a friend's .conf as a QR code.")
+@device_label
 @click.option("--show", is_flag=True, help="Draw it even where stdout is no terminal.")
 @click.option("--invert", is_flag=True, help="Without colours: for dark letters on a light terminal.")
 @click.pass_obj

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshwright.cli.lazy import OnMesh
+from meshwright.cli.lazy import Command
 from meshwright.cli.output import Output
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WIDEST = 12
 
 
-@click.command(cls=OnMesh)
+@click.command(cls=Command)
 @click.pass_obj
 def status(out: Output) -> int:
     """Show who is connected: endpoint, last handshake and traffic of every device, as the hub sees them."""
@@ -39,7 +39,7 @@ def status(out: Output) -> int:
     return out.result(data, columns([("DEVICE", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT"), *rows]))
 
 
-@click.command(cls=OnMesh)
+@click.command(cls=Command)
 @click.pass_obj
 def verify(out: Output) -> int:
     """Prove that the mesh is what the file says. Exit code 4 when it is not.
