@@ -8,7 +8,7 @@ import pytest
 
 from meshwright.desired.resource import Resource, collect
 from meshwright.events import silent
-from meshwright.io.host import Namespace, service
+from meshwright.io.host import Action, Namespace, service
 from meshwright.plan.plan import make
 from meshwright.providers.nftables import NftablesGateway
 
@@ -88,10 +88,12 @@ def test_removed_leaves_nothing_and_touches_no_stranger(gateway: NftablesGateway
     assert found == b""
 
 
-def test_a_reload_of_the_firewall_brings_it_back(gateway: NftablesGateway) -> None:
+@pytest.mark.parametrize("actions", [("reload",), ("restart",), ("stop", "start")])
+def test_the_hosts_firewall_brings_it_back(gateway: NftablesGateway, actions: tuple[Action, ...]) -> None:
     gateway.host.put("/etc/nftables.conf", b"flush ruleset\n")
     service(gateway.host, "nftables.service", "start")
     apply(gateway, forward())
-    service(gateway.host, "nftables.service", "reload")
+    for action in actions:
+        service(gateway.host, "nftables.service", action)
     assert tables(gateway) == ["northern_lights"]
     assert apply(gateway, forward()) == []

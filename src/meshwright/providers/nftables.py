@@ -165,5 +165,6 @@ def _unit(saved: str) -> str:
         "ReloadPropagatedFrom=nftables.service firewalld.service\n\n"
         "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
         f"ExecStart=/usr/sbin/nft -j -f {saved}\nExecReload=/usr/sbin/nft -j -f {saved}\n\n"
-        "[Install]\nWantedBy=multi-user.target\n"
+        # PartOf= carries a stop but no start: what the host's firewall starts again has to want us
+        "[Install]\nWantedBy=multi-user.target nftables.service firewalld.service\n"
     )
