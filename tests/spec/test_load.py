@@ -127,6 +127,13 @@ def test_expired_depends_on_the_moment_given() -> None:
     assert [w.text for w in load_text(text, now=NOW).warnings] == ["expired: treated as disabled"]
 
 
+def test_the_last_of_all_days_is_a_date() -> None:
+    text = MINIMAL.read_text().replace("10.100.1.1}", "10.100.1.1, expires: 9999-12-31}")
+    loaded = load_text(text, now=NOW)
+    assert loaded.warnings == ()
+    assert loaded.mesh.devices[0].active(NOW)
+
+
 def loaded_or_told(text: str) -> None:
     lines = text.split("\n")
     try:

@@ -116,7 +116,7 @@ def _expires(value: str) -> str:
     try:
         expiry(value)
     except (ValueError, OverflowError) as error:
-        own = str(error) if "offset" in str(error) else "not a date"
+        own = str(error) if "needs an offset" in str(error) else "not a date"
         raise _wrong(own, "write 2027-06-30 or 2027-06-30T18:00:00+02:00") from None
     return value
 
@@ -583,6 +583,8 @@ def expiry(text: str) -> datetime:
     """When `expires` ends: a date ends at 00:00 UTC after it, a time has its offset. ValueError says what is wrong."""
     if len(text) == 10:
         day = date.fromisoformat(text)
+        if day == date.max:
+            return datetime.max.replace(tzinfo=UTC)
         return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:

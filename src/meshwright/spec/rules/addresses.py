@@ -46,6 +46,10 @@ def hub_addresses(scene: Scene) -> Iterator[Fault]:
             yield Fault(("network", "hub", index), f"{address} {why}", _cidr_hint(scene))
         elif address in network.hub[:index]:
             yield Fault(("network", "hub", index), f"{address} is here twice", "keep one of them")
+    address = scene.mesh.hub.address
+    if any(address in cidr for cidr in network.cidr):
+        text = f"{address} lies inside network.cidr: this is the hub's address outside the tunnel"
+        yield Fault(("hub", "address"), text, "give its address in the house; network.hub is the one in the tunnel")
     for version in sorted({n.version for n in network.cidr} - {a.version for a in network.hub}):
         text = f"network.cidr has IPv{version}, the hub has no IPv{version} address"
         yield Fault(("network", "hub"), text, "add one to network.hub", on_key=True)
