@@ -205,6 +205,25 @@ def test_a_second_table_on_one_interface_is_refused(hub_host: Namespace) -> None
     assert sh(hub_host, f"nft list ruleset; cat {CONF}; ls /etc/meshwright") == before
 
 
+@pytest.mark.parametrize(
+    "instead",
+    [
+        "priority 33000 iif wg1 fwmark 0/0x100000",
+        "priority 11 not iif wg1 fwmark 0/0x100000",
+        "priority 10 iif wg1 fwmark 0/0x100000 ipproto tcp",
+        "priority 11 iif wg1 fwmark 0/0x100000 to 10.100.2.1",
+        "priority 10 iif wg1 fwmark 0/0x200000",
+    ],
+)
+def test_only_the_very_rule_keeps_the_mesh_closed(hub_host: Namespace, instead: str) -> None:
+    settle(hub_host, ONE)
+    sh(hub_host, f"ip rule delete priority 10; ip rule add {instead} prohibit")
+    assert [c.id for c in look(hub_host, ONE).changes] == [f"hub/closed/{INTERFACE}"]
+    settle(hub_host, ONE)
+    rules = sh(hub_host, "ip rule show priority 10")
+    assert "10:\tfrom all fwmark 0/0x100000 iif wg1 prohibit\n" in rules.replace(" \n", "\n")
+
+
 def test_the_hosts_firewall_service_brings_our_table_back(hub_host: Namespace) -> None:
     settle(hub_host, TWO)
     for name, text in (("nftables", NFTABLES), ("ours", OURS)):

@@ -28,7 +28,14 @@ def _rules(family: str) -> list[dict[str, Any]]:
 
 
 def _is_like_ours(rule: Mapping[str, Any], interface: str) -> bool:
-    return rule.get("iif") == interface and rule.get("action") == "prohibit" and "fwmark" in rule
+    # a rule with one more selector ("not", a protocol, a destination) refuses less: it is no substitute, nor ours
+    return (
+        rule.keys() <= {"priority", "src", "iif", "fwmark", "fwmask", "action"}
+        and rule.get("src", "all") == "all"
+        and rule.get("iif") == interface
+        and rule.get("action") == "prohibit"
+        and "fwmark" in rule
+    )
 
 
 def _is_ours(rule: Mapping[str, Any], interface: str, mark: int) -> bool:
@@ -37,8 +44,7 @@ def _is_ours(rule: Mapping[str, Any], interface: str, mark: int) -> bool:
         _is_like_ours(rule, interface)
         and int(rule["fwmark"], 0) == 0
         and (not mark or int(rule.get("fwmask", "0xffffffff"), 0) == mark)
-        and rule.get("src", "all") == "all"
-        and "dst" not in rule
+        and str(rule["priority"]) == PRIORITY  # behind the table `main` it would refuse nothing
     )
 
 
