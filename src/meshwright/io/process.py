@@ -41,8 +41,10 @@ def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60, env: Ma
         try:
             code = process.wait(timeout)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            # after ^C wait() gives the program a moment: it may have come to its end by itself
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
             if isinstance(error, subprocess.TimeoutExpired):
                 raise HostError(
                     f"{argv[0]} did not finish within {timeout:g} s", "look at the machine's load and try again"
