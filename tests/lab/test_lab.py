@@ -55,6 +55,19 @@ def test_up_and_down_leave_nothing(tmp_path: Path, folder: Path) -> None:
     assert not lab.down(folder)
 
 
+@pytest.mark.parametrize("lost", ["state.json", "."])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_lab_whose_files_were_removed_by_hand_ends(tmp_path: Path, folder: Path, lost: str, again: bool) -> None:
+    running = lab.up(small(tmp_path), folder)
+    subprocess.run(["rm", "-r", (folder / lost).resolve()], check=True)
+    if again:
+        assert lab.up(small(tmp_path), folder).state.pid != running.state.pid
+        assert not state.started(running.state.pid), "the old lab, which nobody knows of any more"
+    assert lab.down(folder)
+    assert processes(folder) == []
+    assert not lab.down(folder)
+
+
 def test_down_ends_daemons_that_hosts_started(tmp_path: Path, folder: Path) -> None:
     running = lab.up(small(tmp_path), folder)
     running.host("ann").run(["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 &"])

@@ -13,9 +13,10 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,30 +57,40 @@ def up(mesh: Mesh, folder: Path, tell: Tell = silent, now: datetime | None = Non
 def down(folder: Path) -> bool:
     """End every process of the lab and remove its directory. False when there was none."""
     with state.locked(folder, create=False) as there:
-        if not there:
-            return False
-        with contextlib.suppress(LabError):
-            found = state.read(folder)
-            if found:
-                end(found)
-        state.erase(folder)
-        return True
+        if there:
+            with contextlib.suppress(LabError):
+                found = state.read(folder)
+                if found:
+                    end(found)
+            state.erase(folder)
+        return _end_unwritten(folder) or there
 
 
 def end(found: State) -> None:
     """Kill process 1 of the lab, if it still is that process, and wait until the kernel has ended all others."""
-    if not found.pid:
-        return
+    if found.pid:
+        _kill(found.pid, lambda: state.alive(found))
+
+
+def _end_unwritten(folder: Path) -> bool:
+    """End labs of this folder that no state file speaks of: somebody removed it by hand."""
+    pids = state.unwritten(folder)
+    for pid in pids:
+        _kill(pid, partial(state.is_first, pid, folder))
+    return bool(pids)
+
+
+def _kill(pid: int, still: Callable[[], bool]) -> None:
     try:
-        handle = os.pidfd_open(found.pid)
+        handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        if not state.alive(found):  # asked after pidfd_open: from here on the pid cannot become another process
+        if not still():  # asked after pidfd_open: from here on the pid cannot become another process
             return
         signal.pidfd_send_signal(handle, signal.SIGKILL)
         if not select.select([handle], [], [], 60)[0]:
-            raise LabError(f"process {found.pid} of the lab does not end", "look at it with ps, then try again")
+            raise LabError(f"process {pid} of the lab does not end", "look at it with ps, then try again")
     finally:
         os.close(handle)
 
@@ -106,6 +117,7 @@ def _living(folder: Path) -> State | None:
     if found:
         end(found)
         (folder / state.FILE).unlink()
+    _end_unwritten(folder)
     return None
 
 

@@ -67,6 +67,24 @@ def alive(state: State) -> bool:
     return boot() == state.boot and started(state.pid) == state.started and MARK in _arguments(state.pid)
 
 
+def unwritten(folder: Path) -> list[int]:
+    """Processes 1 of labs in this folder, as the process list tells: for when somebody removed the state file."""
+    found = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [pid for pid in found if is_first(pid, folder)]
+
+
+def is_first(pid: int, folder: Path) -> bool:
+    """Whether the process says that it is process 1 of a lab in this folder, and is ours."""
+    if _arguments(pid)[-3:] != [str(folder), MARK, ""]:
+        return False
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    said = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    return said["NSpid"][1:][-1:] == ["1"] and said["Uid"][0] == str(os.getuid())
+
+
 def boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
