@@ -117,6 +117,21 @@ def test_a_mesh_may_be_called_like_a_word_of_nft(tmp_path):
         door("lab", "down")
 
 
+def test_a_mesh_where_everybody_is_shut_out_is_proved_too(tmp_path):
+    door = Door(tmp_path)
+    door.env["PATH"] += ":/usr/sbin:/sbin"
+    path = door.mesh()
+    text = path.read_text().replace("{address: ", "{disabled: true, address: ")
+    path.write_text("\n".join(line for line in text.split("\n") if "expect: allow" not in line))
+    try:
+        assert door("lab", "up").returncode == 0
+        done = door("lab", "verify")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "none failed" in done.stdout
+    finally:
+        door("lab", "down")
+
+
 def test_down_leaves_nothing(tmp_path):
     door = Door(tmp_path)
     door.env["PATH"] += ":/usr/sbin:/sbin"
