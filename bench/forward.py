@@ -46,7 +46,7 @@ def ours(count: int) -> str:
         f"{address}/32": {"peer": f"peer{n}", "allow": less if n % 2 != count % 2 else full}
         for n, address in enumerate(peers(count), 1)
     }
-    table = {"name": "bench", "interface": "wg1", "mark": 1 << 20, "format": 1, "hub": ["10.9.1.1/32"]}
+    table = {"name": "bench", "interface": "wg1", "mark": 1 << 20, "format": nft.FORMAT, "hub": ["10.9.1.1/32"]}
     table |= {"masquerade": ["192.168.20.0/24"], "sources": sources, "inbound": []}
     return json.dumps({"nftables": nft.create(table)})
 

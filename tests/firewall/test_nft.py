@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -169,6 +171,17 @@ def test_a_sleeping_table_is_seen_and_mended(nft):
     assert nft.run("nft", "add table inet collective_mesh { flags dormant; }")[0] == 0
     live = nft.objects(EXAMPLE["name"])
     assert codec.parse(live, EXAMPLE["name"])["strange"]
+    nft.load(codec.transaction(live, EXAMPLE))
+    assert codec.parse(nft.objects(EXAMPLE["name"]), EXAMPLE["name"]) == EXAMPLE
+
+
+def test_a_table_of_an_older_form_is_drift_and_is_replaced_in_one_transaction(nft):
+    nft.load(json.loads(Path(__file__).with_name("format1.json").read_text())["nftables"])
+    live = nft.objects(EXAMPLE["name"])
+    found = codec.parse(live, EXAMPLE["name"])
+    assert found["format"] == 1
+    assert "the rules of the chain from_peers were changed" in found["strange"]
+    assert found["sources"] == EXAMPLE["sources"]
     nft.load(codec.transaction(live, EXAMPLE))
     assert codec.parse(nft.objects(EXAMPLE["name"]), EXAMPLE["name"]) == EXAMPLE
 

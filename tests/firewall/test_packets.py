@@ -192,6 +192,37 @@ def test_kernel_evaluator_and_policy_agree(world):
     assert not all(seen.values())
 
 
+SEGMENTS = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.socket(family) as one:
+    one.settimeout(5)
+    one.bind((sys.argv[1], 0))
+    one.connect((sys.argv[2], int(sys.argv[3])))
+    print(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+"""
+
+
+def segments(world, side, *where):
+    """The segment size that the other end's handshake allows; 12 bytes of it go to the timestamp."""
+    return int(world(side, sys.executable, "-c", SEGMENTS, *where).stdout) + 12
+
+
+@pytest.mark.parametrize(
+    ("peer", "server", "headers"), [("10.100.1.3", "192.168.20.9", 40), ("fd77::11", "fd20::9", 60)]
+)
+def test_handshakes_are_clamped_to_the_tunnel_both_ways(world, peer, server, headers):
+    """Only the hub's end of the link is narrow: what peer and server say of themselves is too large."""
+    it = mesh([{"from": "peers", "to": "any"}, {"from": "nodes", "to": "peers"}])
+    load(world, codec.create(table(it)))
+    assert world("h", "ip", "link", "set", "wg1", "mtu", "1400").returncode == 0
+    try:
+        assert segments(world, "p", peer, server, "443") == 1400 - headers
+        assert segments(world, "s", server, peer, "443") == 1400 - headers
+    finally:
+        world("h", "ip", "link", "set", "wg1", "mtu", "1500")
+
+
 def test_without_the_table_nothing_is_forwarded(world):
     """Somebody flushed all tables: the rule alone must hold; only the hub's own ports are open then."""
     assert world("h", "nft", "flush", "ruleset").returncode == 0

@@ -18,7 +18,7 @@ from meshwright.spec import boxes, policy
 from meshwright.spec.boxes import Interval, Region, Span
 from meshwright.spec.model import Mesh, host_prefix
 
-FORMAT = 1
+FORMAT = 2
 OWN_ADDRESSES = ("pods", "services")
 
 

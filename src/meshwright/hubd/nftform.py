@@ -4,8 +4,10 @@ How it works: from_peers (prerouting, before service addresses are translated) s
 Replies and errors about known flows pass; the rest is looked up by source in maps (`hosts` single addresses, `networks`
 prefixes) that jump to the chain of a role; what no role accepts ends in `denied`, which counts per source and drops.
 What passes gets the mark. to_peers (postrouting, before masquerading) lets out by the interface what came in by it,
-replies, errors and what the `inbound` sets hold. A role is a set of rights; peers with equal rights share it; its name
-is a hash of the rights. The JSON is that of libnftables-json(5), in the very form in which nft lists it.
+replies, errors and what the `inbound` sets hold; it also sees every TCP handshake that needs its segment size cut, in
+both directions, so there is no third hook for that. What only the first packet of a flow needs is behind one jump. A
+role is a set of rights; peers with equal rights share it; its name is a hash of the rights. The JSON is that of
+libnftables-json(5), in the very form in which nft lists it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import Any, NamedTuple
 
 from . import rights
 
-FORMAT = 1
+# raised whenever the chains or sets of a table with equal rights change their form
+FORMAT = 2
 FAMILIES = {"4": "ip", "6": "ip6"}
 ADDRESS = {"4": "ipv4_addr", "6": "ipv6_addr"}
 BITS = {"4": "32", "6": "128"}
@@ -83,31 +86,35 @@ def _concat(*parts: Json) -> Json:
 L4 = (_meta("l4proto"), _field("th", "dport"))
 
 
-def _known_flows() -> list[Json]:
-    """Replies, and ICMP errors about known flows: never a blanket accept of what is established or related."""
-    errors = [[_ct("state", "related"), _match(_field(ICMP[f], "type"), {"set": ERRORS[f]})] for f in FAMILIES]
-    return [[_ct("direction", "reply", "=="), _ct("state", "established")], *errors]
+# never a blanket accept of what is established or related
+REPLY = [_ct("direction", "reply", "=="), _ct("state", "established")]
+
+
+def _errors() -> list[Json]:
+    """ICMP errors about known flows."""
+    return [[_ct("state", "related"), _match(_field(ICMP[f], "type"), {"set": ERRORS[f]})] for f in FAMILIES]
 
 
 def _from_peers(interface: str) -> list[Json]:
     maps = [(name + f, ip) for f, ip in FAMILIES.items() for name in ("hosts", "networks")]
     return [
         [_match(_meta("iifname"), interface, "!="), *PASS],
-        # only packets that begin a flow pay for the look at the destination's kind
-        [_ct("state", "established", "!="), {"jump": {"target": "one_host"}}],
-        *([*known, *PASS] for known in _known_flows()),
+        [_ct("state", "established", "!="), {"jump": {"target": "not_established"}}],
+        [*REPLY, *PASS],
         *([{"vmap": {"key": _field(ip, "saddr"), "data": "@" + name}}] for name, ip in maps),
         [{"goto": {"target": "denied"}}],
     ]
 
 
-def _one_host() -> list[Json]:
+def _not_established() -> list[Json]:
+    """What is not for one host ends here, errors about known flows pass; the rest returns to be judged."""
     static = [
         [_match(_field(ip, "daddr"), {"set": [_address_json(a, n, f) for a, n in NOT_ONE_HOST[f]]}), *DROP]
         for f, ip in FAMILIES.items()
     ]
     kinds = {"fib": {"result": "type", "flags": ["daddr"]}}
-    return [*static, [_match(kinds, {"set": ["broadcast", "multicast"]}), *DROP]]
+    errors = [[*error, *PASS] for error in _errors()]
+    return [*static, [_match(kinds, {"set": ["broadcast", "multicast"]}), *DROP], *errors]
 
 
 def _address_json(address: str, length: int, family: str) -> Json:
@@ -116,9 +123,10 @@ def _address_json(address: str, length: int, family: str) -> Json:
 
 def _to_peers(interface: str) -> list[Json]:
     out = [
+        [_match(_field("tcp", "flags"), "syn", "in"), {"jump": {"target": "clamp"}}],
         [_match(_meta("oifname"), interface, "!="), *ACCEPT],
         [_match(_meta("iifname"), interface), *ACCEPT],
-        *([*known, *ACCEPT] for known in _known_flows()),
+        *([*known, *ACCEPT] for known in (REPLY, *_errors())),
     ]
     for f, ip in FAMILIES.items():
         ends = (_field(ip, "saddr"), _field(ip, "daddr"))
@@ -132,9 +140,8 @@ def _to_peers(interface: str) -> list[Json]:
 
 
 def _clamp(interface: str) -> list[Json]:
-    syn = _match(_field("tcp", "flags"), "syn", "in")
     size = {"mangle": {"key": {"tcp option": {"name": "maxseg", "field": "size"}}, "value": {"rt": {"key": "mtu"}}}}
-    return [[_match(_meta(side), interface), syn, size] for side in ("iifname", "oifname")]
+    return [[_match(_meta(side), interface), size] for side in ("iifname", "oifname")]
 
 
 def _masquerade(interface: str) -> list[Json]:
@@ -159,10 +166,10 @@ def base_chains(masquerading: bool) -> dict[str, dict[str, Any]]:
     out: dict[str, dict[str, Any]] = {
         "from_peers": _base("filter", "prerouting", -110),
         "to_peers": _base("filter", "postrouting", 90),
-        "clamp": _base("filter", "forward", -150),
+        "clamp": {},
         "pass": {},
         "denied": {},
-        "one_host": {},
+        "not_established": {},
     }
     return {**out, "masquerade": _base("nat", "postrouting", 100)} if masquerading else out
 
@@ -174,7 +181,7 @@ def base_rules(interface: str, mark: int, masquerading: bool) -> dict[str, list[
         "clamp": _clamp(interface),
         "pass": _pass(mark),
         "denied": _denied(),
-        "one_host": _one_host(),
+        "not_established": _not_established(),
     }
     return {**out, "masquerade": _masquerade(interface)} if masquerading else out
 
