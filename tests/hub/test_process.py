@@ -11,13 +11,13 @@ from meshwright.io import process
 
 def test_an_interrupt_while_a_program_is_about_to_end_is_an_interrupt():
     with pytest.raises(KeyboardInterrupt):
-        process.run(["sh", "-c", f"kill -INT {os.getpid()}; sleep 0.05"])
+        process.run(["sh", "-c", f"sleep 0.3; kill -INT {os.getpid()}; sleep 0.05"])
 
 
 def test_an_interrupt_ends_a_program_that_goes_on(tmp_path):
     mine = tmp_path / "pid"
     with pytest.raises(KeyboardInterrupt):
-        process.run(["sh", "-c", f"echo $$ > {mine}; kill -INT {os.getpid()}; exec sleep 300"])
+        process.run(["sh", "-c", f"echo $$ > {mine}; sleep 0.3; kill -INT {os.getpid()}; exec sleep 300"])
     with pytest.raises(ProcessLookupError):
         os.kill(int(mine.read_text()), signal.SIG_DFL)
 
