@@ -261,7 +261,7 @@ class Hub(_Model):
 
 class Dns(_Model):
     server: AnAddress
-    domains: tuple[str, ...] = ()
+    domains: tuple[Subdomain, ...] = ()
     mode: Literal["none", "split", "all"] = "none"
 
 
