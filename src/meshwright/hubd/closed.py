@@ -30,7 +30,8 @@ def _rules(family: str) -> list[dict[str, Any]]:
 def _is_like_ours(rule: Mapping[str, Any], interface: str) -> bool:
     # a rule with one more selector ("not", a protocol, a destination) refuses less: it is no substitute, nor ours
     return (
-        rule.keys() <= {"priority", "src", "iif", "fwmark", "fwmask", "action"}
+        # iif_detached: the interface is not there at the moment, the rule waits for it
+        rule.keys() <= {"priority", "src", "iif", "iif_detached", "fwmark", "fwmask", "action"}
         and rule.get("src", "all") == "all"
         and rule.get("iif") == interface
         and rule.get("action") == "prohibit"
