@@ -122,6 +122,14 @@ def test_no_secret_in_any_argument_list_and_no_file_open_to_others(hub_host: Nam
     assert modes == f"600 {CONF}\n600 /etc/meshwright/{TABLE}.json\n"
 
 
+def test_a_conf_that_others_can_read_is_drift(hub_host: Namespace) -> None:
+    settle(hub_host, ONE)
+    sh(hub_host, f"chmod 644 {CONF}")
+    assert [c.id for c in look(hub_host, ONE).changes] == [f"hub/interface/{INTERFACE}"]
+    settle(hub_host, ONE)
+    assert sh(hub_host, f"stat -c %a {CONF}") == "600\n"
+
+
 def test_the_admins_own_lines_stay(hub_host: Namespace) -> None:
     settle(hub_host, ONE)
     sh(hub_host, f"sed -i 's/^MTU.*/&\\n# why\\nPostUp = true/; s/^AllowedIPs.*/&\\nPersistentKeepalive = 9/' {CONF}")

@@ -51,7 +51,8 @@ def place(payload: Mapping[str, Any]) -> Place:
 
 
 class State(NamedTuple):
-    """Everything read at one moment. Keys: the public halves of the private keys in conf and device."""
+    """Everything read at one moment. Keys: the public halves of the private keys in conf and device. Exposed: others
+    than its owner can open the conf, which holds the private key."""
 
     conf: wg.Conf | None
     live: device.Live | None
@@ -62,6 +63,7 @@ class State(NamedTuple):
     mark: int
     closed: Attrs | None
     units: Mapping[str, Attrs]
+    exposed: bool = False
 
 
 def read(where: Place) -> State:
@@ -83,6 +85,7 @@ def read(where: Place) -> State:
         mark,
         closed.read(where.interface, mark, where.sysctl),
         {path: unit for path in where.units if (unit := _unit(path))},
+        text is not None and bool(os.stat(where.conf).st_mode & 0o077),
     )
 
 
@@ -198,6 +201,8 @@ def _interface(state: State) -> Attrs:
             "mtu": state.conf.mtu,
             "enabled": state.enabled,
         }
+        if state.exposed:
+            saved["strange"] = "others can open the file"  # nobody wants this key, so it is drift
     if state.live is not None and state.live.up:
         live = {
             "public_key": state.keys["live"],
@@ -291,4 +296,5 @@ def conf_wanted(found: Mapping[str, Attrs], before: wg.Conf) -> wg.Conf:
 
 
 def _halves(found: Mapping[str, Attrs], half: str) -> list[tuple[str, Attrs]]:
-    return [(id, attrs[half]) for id, attrs in sorted(found.items()) if id.startswith("hub/peer/") and attrs.get(half)]
+    ids = sorted(id for id in found if id.startswith("hub/peer/"))
+    return [(id, found[id][half]) for id in ids if found[id].get(half)]

@@ -277,7 +277,7 @@ class _Job:
                 units.act(_unit(id).rpartition("/")[2], "start")
 
     def _save(self, table: Attrs) -> None:
-        text = json.dumps({"nftables": nft.create(table)}, indent=1)
+        text = json.dumps({"nftables": nft.create(table)})  # one line: only so is it the fast encoder that writes it
         system.write_file(self.where.ruleset, text.encode() + b"\n", 0o600)
 
     # -- the interface
@@ -376,7 +376,7 @@ class _Job:
         )
 
     def _write_conf(self, conf: wg.Conf) -> None:
-        if conf != self.written:
+        if conf != self.written or self.before.exposed:
             system.write_file(self.where.conf, wg.render_conf(conf).encode(), 0o600)
             self.written = conf
 
