@@ -133,6 +133,28 @@ def test_an_answer_of_the_control_socket() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" 10.1.2.3/32", ("10.1.2.3/32",)),
+        ("10.1.2.3", ("10.1.2.3/32",)),
+        ("10.1.2.3/24,10.1.2.0/24", ("10.1.2.0/24",)),
+        ("FD00:0::1/128, ::/0,", ("::/0", "fd00::1/128")),
+        ("fd00::1:5/32", ("fd00::/32",)),
+    ],
+)
+def test_prefixes_are_written_in_one_way(text: str, expected: tuple[str, ...]) -> None:
+    assert wg.prefixes(text.split(",")) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["010.1.2.3/32", "10.1.2/32", "10.1.2.3.4/32", "10.1.2.256/32", "10.1.2.3\0/32", "١0.1.2.3/32", "/32"]
+)
+def test_what_is_no_prefix_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        wg.prefixes([text])
+
+
 def test_a_change_mentions_nothing_that_stays() -> None:
     before = wg.Device(PRIVATE, 1, {KEYS[0]: wg.Peer(("10.0.0.1/32",)), KEYS[1]: wg.Peer(("10.0.0.2/32",))})
     after = wg.Device(PRIVATE, 1, {KEYS[0]: wg.Peer(("10.0.0.1/32",), endpoint="1.2.3.4:5"), KEYS[2]: wg.Peer()})

@@ -7,6 +7,7 @@ stderr, so nothing can come between the marks.
 from __future__ import annotations
 
 import base64
+import gc
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -61,6 +62,7 @@ def _answer() -> dict[str, Any]:
 
 
 def main() -> None:
+    gc.disable()  # one operation and the end: no garbage is worth looking through all peers for
     sys.stdout.flush()
     home = os.dup(1)
     os.dup2(2, 1)

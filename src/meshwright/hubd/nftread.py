@@ -24,6 +24,7 @@ from .nftform import (
 )
 
 PROTOCOLS = {6: "tcp", 17: "udp"}
+ELEMENT = frozenset({"val", "comment", "counter"})
 NOT_FORM = ("family", "table", "name", "handle", "elem")
 
 
@@ -71,8 +72,8 @@ def _element(elem: Json, types: Any) -> Element:
     if not (isinstance(elem, dict) and "elem" in elem):
         return Element(_named(elem, types), target)
     inner = elem["elem"]
-    odd = sorted(key for key in inner if key not in ("val", "comment", "counter"))
-    return Element(_named(inner["val"], types), target, inner.get("comment", ""), " ".join(odd))
+    odd = " ".join(sorted(inner.keys() - ELEMENT))
+    return Element(_named(inner["val"], types), target, inner.get("comment", ""), odd)
 
 
 def _named(value: Json, types: Any) -> Json:

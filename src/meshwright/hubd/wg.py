@@ -7,8 +7,10 @@ userspace interface (get=1, set=1) for the socket. Keys are base64 everywhere bu
 from __future__ import annotations
 
 import binascii
+import contextlib
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -71,7 +73,17 @@ class Update(NamedTuple):
 
 def prefixes(texts: Iterable[str]) -> tuple[str, ...]:
     """Networks in canonical writing, sorted, each once. ValueError for what is no network."""
-    return tuple(sorted({str(ipaddress.ip_network(text.strip(), strict=False)) for text in texts if text.strip()}))
+    return tuple(sorted({_prefix(text.strip()) for text in texts if text.strip()}))
+
+
+def _prefix(text: str) -> str:
+    address, _, length = text.partition("/")
+    if length == "32":
+        # what nearly every peer has; inet_pton(3) takes IPv4 in its canonical writing only
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(socket.AF_INET, address)
+            return text
+    return str(ipaddress.ip_network(text, strict=False))
 
 
 def usable(key: str) -> bool:
