@@ -149,6 +149,7 @@ def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: 
     found = [
         *checks.converged(list(providers), view.todo),
         *judge(objects, view.mesh, view.facts.services, view.facts.now),
+        *checks.closed(view.mesh, places.hub),
         *checks.handshakes(view.mesh, view.facts, places.hub),
     ]
     for check in found:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -104,7 +105,8 @@ def _ask(interface: str, request: bytes) -> bytes | None:
     answer = b"".join(parts)
     if b"errno=0\n" not in answer[-20:]:
         code = answer.rpartition(b"errno=")[2].strip().decode() or "none"
-        raise system.HubError(f"{interface}: the WireGuard device refused (errno {code})", "look at its log on the hub")
+        why = os.strerror(abs(int(code))) if code.lstrip("-").isdigit() else "no answer"
+        raise system.HubError(f"{interface}: the WireGuard device refused: {why}", "look at its log on the hub")
     return answer
 
 

@@ -45,6 +45,31 @@ def table(host: Host, name: str) -> list[dict[str, Any]]:
     return found
 
 
+def closed(mesh: Mesh, host: Host) -> Iterator[Checked]:
+    """Nobody's routing rule may stand before the one that keeps the mesh shut: it would be asked first (ip-rule(8))."""
+    for flag in ("-4", "-6"):
+        done = host.run(["ip", "-j", flag, "rule", "show"], timeout=60)
+        rules: list[dict[str, Any]] = json.loads(done.out or b"[]") if done.code == 0 else []
+        ours = [r["priority"] for r in rules if r.get("iif") == mesh.hub.interface and r.get("action") == "prohibit"]
+        ahead = [r for r in rules if _may_precede(r, mesh.hub.interface, min(ours, default=0))]
+        text = ", ".join(f"{r['priority']}: {r.get('table') or r.get('action', '?')}" for r in ahead)
+        yield Checked(
+            f"no routing rule stands before the closing one ({'IPv4' if flag == '-4' else 'IPv6'})",
+            not ahead,
+            "none",
+            text or "none",
+            f"packets of {mesh.hub.interface} meet it first: move that rule behind ours (ip {flag} rule)"
+            if ahead
+            else "",
+        )
+
+
+def _may_precede(rule: dict[str, Any], interface: str, ours: int) -> bool:
+    """Whether a rule between the table `local` and ours could be met by a packet from the tunnel."""
+    elsewhere = rule.get("iif", interface) != interface and "not" not in rule
+    return 0 < rule["priority"] < ours and not elsewhere
+
+
 def handshakes(mesh: Mesh, facts: Facts, host: Host) -> Iterator[Checked]:
     """Who was there. A friend who never was is no fault of the mesh, and only he can say why: told, not failed."""
     # not `dump`, which would bring keys along (wg(8), show)
