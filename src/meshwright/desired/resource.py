@@ -69,7 +69,7 @@ def fill(tree: Any, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
     """
     if isinstance(tree, Unknown):
         return _answer(tree, attrs)
-    if not isinstance(tree, Mapping):
+    if type(tree) is not dict and not isinstance(tree, Mapping):
         return tree
     changed = {}
     for key, value in tree.items():

@@ -152,21 +152,22 @@ def _guard(changes: tuple[Change, ...], wanted: Resources, actual: Resources) ->
     reasons += [f"replaces the key of {c.id}" for c in changes if _rekeys(c)]
     reasons += [
         f"{system} reads empty while {other} shows that this mesh was applied"
-        for system, other in sorted(_stands_on(wanted, actual))
-        if not had[system]
+        for system, other in sorted(_missed(wanted, actual, {r.system for r in wanted.values()} - had.keys()))
     ]
     return reasons
 
 
-def _stands_on(wanted: Resources, actual: Resources) -> set[tuple[str, str]]:
-    """(system, other) where something of `other` that proves an earlier apply stands on things of `system`."""
+def _missed(wanted: Resources, actual: Resources, empty: set[str]) -> set[tuple[str, str]]:
+    """(empty system, other) where something of `other` that proves an earlier apply stands on things of the empty one."""
+    if not empty:
+        return set()
     proven = {resource.system for resource in actual.values() if id_kind(resource.id) in EVIDENCE}
     return {
         (base.partition("/")[0], resource.system)
         for resource in wanted.values()
         if resource.system in proven
         for base in resource.after
-        if base in wanted and not base.startswith(f"{resource.system}/")
+        if base in wanted and base.partition("/")[0] in empty
     }
 
 
