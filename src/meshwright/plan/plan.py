@@ -158,7 +158,7 @@ def _guard(changes: tuple[Change, ...], wanted: Resources, actual: Resources) ->
 
 
 def _missed(wanted: Resources, actual: Resources, empty: set[str]) -> set[tuple[str, str]]:
-    """(empty system, other) where something of `other` that proves an earlier apply stands on things of the empty one."""
+    """(empty system, other) where what proves an earlier apply of `other` stands on things of the empty one."""
     if not empty:
         return set()
     proven = {resource.system for resource in actual.values() if id_kind(resource.id) in EVIDENCE}
