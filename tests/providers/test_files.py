@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_a_key_is_made_once_and_stays(provider: Files) -> None:
     assert stat.S_IMODE(provider.secrets.stat().st_mode) == 0o700
     assert (provider.secrets / ".gitignore").read_text().endswith("*\n")
     assert path.read_text().strip() not in repr(first)
+
+
+def test_two_at_once_agree_on_one_key(provider: Files) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: create(provider, wanted_key("ada")).attrs["public_key"], range(16)))
+    assert set(made) == {provider.read({})["files/key/ada"].attrs["public_key"]}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,10 @@ PRIVATE = 0o600
 
 
 def write(path: Path, data: bytes, mode: int = PRIVATE) -> None:
-    """Replace a file in one step. The mode holds before the content is there; a crash leaves the old file."""
+    """Replace a file in one step. The mode holds before the content is there; a crash leaves the old file.
+
+    The temporary name is nobody else's: unlike on the hub, no lock keeps a second writer out.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

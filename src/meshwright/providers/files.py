@@ -96,11 +96,12 @@ class Files:
             return {}
         files.private_directory(self.secrets)
         folder.mkdir(mode=0o700, exist_ok=True)
-        # another process may have made it since the plan: a key that exists is never replaced
-        text = files.read_private(path)
-        secret = Secret(text) if text else (keys.generate() if kind == "key" else keys.preshared())
-        if not text:
-            files.write(path, secret.reveal().encode() + b"\n")
+        # another process may have made it since the plan, or be at it now: a key that exists is never replaced
+        with files.lock(self.secrets / ".lock", str(self.secrets)):
+            text = files.read_private(path)
+            secret = Secret(text) if text else (keys.generate() if kind == "key" else keys.preshared())
+            if not text:
+                files.write(path, secret.reveal().encode() + b"\n")
         return {"public_key": keys.public(secret)} if kind == "key" else {"preshared_key": secret.reveal()}
 
     def _client(self, label: str, change: Change) -> Attrs:
