@@ -9,8 +9,9 @@ import pytest
 from worlds import NOW, REFERENCE, read, small
 
 from meshwright.lab import matrix, probes, topology
+from meshwright.lab.parts import Target
+from meshwright.lab.ports import policy_ports
 from meshwright.lab.probes import Probe, Rules, Source
-from meshwright.lab.topology import Target
 from meshwright.spec.policy import grants
 
 TARGET = Target("node2", "route", "192.168.20.21", "node2", (("tcp", 443), ("tcp", 22)))
@@ -53,7 +54,7 @@ def test_rules_say_what_the_file_says(tmp_path: Path) -> None:
 def world(count: int) -> tuple[list[Source], list[Target], Rules]:
     mesh = read(REFERENCE)
     targets = [t for t in topology.build(mesh, NOW).targets if t.kind != "peer"]
-    ports = topology.policy_ports(mesh)
+    ports = policy_ports(mesh)
     names = [(f"p{i}", f"10.100.{3 + i // 200}.{1 + i % 200}") for i in range(count)]
     found = [Target(name, "peer", address, name, ports) for name, address in names]
     sources = [Source(name, name, (address,), (ip_network("10.0.0.0/8"),)) for name, address in names]

@@ -12,6 +12,8 @@ from worlds import FULL, NOW, REFERENCE, read, small
 
 from meshwright.errors import LabError
 from meshwright.lab import topology
+from meshwright.lab.ground import OUTSIDE
+from meshwright.lab.ports import policy_ports
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -48,7 +50,7 @@ def test_homes_and_the_internet_overlap_nothing_of_the_mesh(tmp_path: Path) -> N
 
 
 def test_no_range_left_is_one_sentence(tmp_path: Path) -> None:
-    wide = ", ".join(f"r{i}: {n}" for i, n in enumerate(topology.OUTSIDE[4]))
+    wide = ", ".join(f"r{i}: {n}" for i, n in enumerate(OUTSIDE[4]))
     with pytest.raises(LabError, match="no address range free") as caught:
         topology.build(small(tmp_path, routes=f"{{nodes: 192.168.20.0/24, {wide}}}"), NOW)
     assert caught.value.hint
@@ -117,5 +119,5 @@ def test_a_service_without_a_cluster_gets_an_address_of_the_service_range() -> N
 
 
 def test_responders_listen_where_the_policy_allows_and_beside_it() -> None:
-    ports = topology.policy_ports(read(FULL))
+    ports = policy_ports(read(FULL))
     assert {("udp", 27000), ("udp", 27100), ("udp", 27101), ("tcp", 22), ("tcp", 8080)} <= set(ports)

@@ -20,8 +20,8 @@ from meshwright.events import Checked, Started, Tell, silent
 from meshwright.io.host import Namespace
 from meshwright.lab import entry
 from meshwright.lab.matrix import sources
+from meshwright.lab.parts import Target
 from meshwright.lab.probes import Rules, Source, answers_ping, reaches
-from meshwright.lab.topology import Target
 from meshwright.lab.world import Lab
 from meshwright.spec.model import Mesh
 from meshwright.spec.policy import grants

@@ -24,8 +24,9 @@ from meshwright.errors import LabError
 from meshwright.events import Progress, Started, Tell, silent
 from meshwright.io import process
 from meshwright.lab import entry, preflight, state, topology
+from meshwright.lab.parts import CORE, Link, Place
 from meshwright.lab.state import State
-from meshwright.lab.topology import CORE, Link, Place, Topology
+from meshwright.lab.topology import Topology
 from meshwright.spec.model import Mesh
 
 BATCH = 40  # hosts per step of progress

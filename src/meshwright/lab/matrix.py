@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One destination: a name and the address that was aimed at. kind as in topology.Target."""
+    """One destination: a name and the address that was aimed at. kind as in parts.Target."""
 
     name: str
     kind: str

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-from meshwright.lab.topology import Target
+from meshwright.lab.parts import Target
 from meshwright.spec import boxes
 from meshwright.spec.model import Network
 from meshwright.spec.policy import Grant, Ports

@@ -18,8 +18,8 @@ from meshwright.events import Progress, Started, Tell, silent
 from meshwright.io.host import Namespace
 from meshwright.io.process import Done
 from meshwright.lab import make, state
+from meshwright.lab.parts import SERVER, WAN, Target
 from meshwright.lab.state import State
-from meshwright.lab.topology import SERVER, WAN, Target
 from meshwright.spec.model import Address, Mesh
 
 SHIM = "/run/lab/bin"

@@ -1,0 +1,38 @@
+"""What the responders of a lab listen on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from meshwright.spec.model import Mesh
+
+ALWAYS = (22, 80, 443, 6443, 8080)
+MOST_PORTS = 60
+
+
+def policy_ports(mesh: Mesh) -> tuple[tuple[str, int], ...]:
+    """What responders listen on: the ends of every port range in the file, one beyond, some usually shut."""
+    found = {(kind, port): None for port in ALWAYS for kind in ("tcp", "udp")}
+    texts = chain.from_iterable(rule.ports or () for rule in mesh.policy.allow)
+    tested = (t.port for t in mesh.policy.tests if t.port)
+    for text in (*texts, *tested, *chain.from_iterable(s.ports for s in mesh.services.values())):
+        for pair in _edges(text):
+            found.setdefault(pair)
+    return tuple(sorted(list(found)[:MOST_PORTS]))
+
+
+def listening(mesh: Mesh, host: str) -> tuple[tuple[str, int], ...]:
+    """The ports of a host's responder: on the hub, WireGuard needs one of its own."""
+    return tuple(p for p in policy_ports(mesh) if host != "hub" or p != ("udp", mesh.hub.port))
+
+
+def _edges(text: str) -> Iterator[tuple[str, int]]:
+    ports, _, protocol = text.partition("/")
+    if protocol not in ("tcp", "udp"):
+        return
+    low, _, high = ports.partition("-")
+    for port in (int(low), int(high or low)):
+        yield protocol, port
+    if high and int(high) < 65535:
+        yield protocol, int(high) + 1
