@@ -49,6 +49,20 @@ def test_homes_and_the_internet_overlap_nothing_of_the_mesh(tmp_path: Path) -> N
             assert not any(ip_address(address) in n for n in taken), address
 
 
+def test_a_range_that_the_mesh_takes_as_a_whole_is_left_at_once(tmp_path: Path) -> None:
+    """Its networks are far too many to try one by one."""
+    mesh = small(
+        tmp_path,
+        hub='"fd20::20"',
+        routes='{nodes: "fd20::/64", taken: "fd6d:6577::/32"}',
+        allow="[{from: peers, to: hub, ports: [icmp]}]",
+    )
+    world = topology.build(mesh, NOW)
+    homes = [ip_address(world.host(label).addresses[0]) for label in world.peers]
+    assert homes
+    assert all(home in ip_network("fd6d:6578::/32") for home in homes)
+
+
 def test_no_range_left_is_one_sentence(tmp_path: Path) -> None:
     wide = ", ".join(f"r{i}: {n}" for i, n in enumerate(OUTSIDE[4]))
     with pytest.raises(LabError, match="no address range free") as caught:

@@ -101,11 +101,15 @@ def _vlan(mesh: Mesh) -> tuple[Network, ...]:
     return (ip_network(f"{address}/{length}", strict=False),)
 
 
+MOST_HOMES = 65536
+
+
 def _homes(version: int, avoid: list[Network], count: int) -> tuple[Network, ...]:
     """`count` home networks that overlap nothing of the mesh."""
     length, out = (24 if version == 4 else 64), []
     for text in HOMES[version]:
-        for network in ip_network(text).subnets(new_prefix=length):
+        # of an IPv6 range only the beginning: one that is taken as a whole would be searched for hours
+        for network in islice(ip_network(text).subnets(new_prefix=length), MOST_HOMES):
             if not _clash(network, avoid):
                 out.append(network)
             if len(out) == count:
