@@ -218,7 +218,7 @@ def test_a_second_table_on_one_interface_is_refused(hub_host: Namespace) -> None
     [
         "priority 33000 iif wg1 fwmark 0/0x100000",
         "priority 11 not iif wg1 fwmark 0/0x100000",
-        "priority 10 iif wg1 fwmark 0/0x100000 ipproto tcp",
+        "priority 10 iif wg1 fwmark 0/0x100000 ipproto 6",
         "priority 11 iif wg1 fwmark 0/0x100000 to 10.100.2.1",
         "priority 10 iif wg1 fwmark 0/0x200000",
     ],

@@ -106,10 +106,12 @@ MOST_HOMES = 65536
 
 def _homes(version: int, avoid: list[Network], count: int) -> tuple[Network, ...]:
     """`count` home networks that overlap nothing of the mesh."""
-    length, out = (24 if version == 4 else 64), []
+    length = 24 if version == 4 else 64
+    out: list[Network] = []
     for text in HOMES[version]:
         # of an IPv6 range only the beginning: one that is taken as a whole would be searched for hours
-        for network in islice(ip_network(text).subnets(new_prefix=length), MOST_HOMES):
+        subnets: Iterator[Network] = ip_network(text).subnets(new_prefix=length)
+        for network in islice(subnets, MOST_HOMES):
             if not _clash(network, avoid):
                 out.append(network)
             if len(out) == count:
