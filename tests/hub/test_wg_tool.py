@@ -1,7 +1,7 @@
 """The way that a kernel device is written, by wg(8) alone, with the real program on a real device.
 
-This machine's kernel may have no WireGuard, so the device is wireguard-go's; wg(8) speaks to either. The control socket is
-asked afterwards what really arrived.
+This machine's kernel may have no WireGuard, so the device is wireguard-go's; wg(8) speaks to either. The control socket
+is asked afterwards what really arrived.
 """
 
 from __future__ import annotations
