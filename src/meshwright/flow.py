@@ -6,7 +6,8 @@ Read this first. No classes but the values that pass between the steps.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from meshwright import discover
 from meshwright.desired.facts import Facts
@@ -17,6 +18,7 @@ from meshwright.events import Changed, Checked, Failed, Started, Tell
 from meshwright.plan import plan
 from meshwright.plan.plan import Change, Plan
 from meshwright.providers.base import Provider, Result
+from meshwright.providers.hub import Hub
 from meshwright.providers.table import Places
 from meshwright.spec.model import Address, Mesh
 from meshwright.verify import checks
@@ -35,18 +37,6 @@ class View:
     actual: Mapping[str, Resource]
     todo: Plan
     unmanaged: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Report:
-    """How an apply ended: a result per change, and what is still different afterwards."""
-
-    results: tuple[Result, ...] = ()
-    left: Plan = field(default_factory=lambda: Plan((), plan.digest(())))
-
-    @property
-    def failed(self) -> tuple[Result, ...]:
-        return tuple(result for result in self.results if not result.ok)
 
 
 def look(mesh: Mesh, providers: Mapping[str, Provider], services: Services, tell: Tell) -> View:
@@ -150,8 +140,17 @@ def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: 
         *checks.converged(list(providers), view.todo),
         *judge(objects, view.mesh, view.facts.services, view.facts.now),
         *checks.closed(view.mesh, places.hub),
-        *checks.handshakes(view.mesh, view.facts, places.hub),
+        *checks.handshakes(view.mesh, view.facts, seen(view, places)),
     ]
     for check in found:
         tell(check)
     return tuple(found)
+
+
+def seen(view: View, places: Places) -> dict[str, Mapping[str, Any]] | None:
+    """What the hub's device saw of each peer, by resource id; None when there is no device."""
+    interface = view.actual.get(f"hub/interface/{view.mesh.hub.interface}")
+    if interface is None or not interface.attrs.get("live"):
+        return None
+    hub = Hub(places.hub, view.mesh.hub.interface, view.mesh.table)
+    return dict(hub.peers(view.wanted))

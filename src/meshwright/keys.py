@@ -10,8 +10,6 @@ import binascii
 import hmac
 import os
 
-ZERO = base64.b64encode(bytes(32)).decode()
-
 
 class Secret:
     """A text that must not be shown: repr and str hide it, comparing takes constant time, `reveal` gives it."""

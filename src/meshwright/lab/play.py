@@ -43,5 +43,4 @@ def places(lab: Lab) -> Places:
         secrets=lab.directory / "secrets",
         clients=lab.directory / "clients",
         services=lab.services,
-        lab=True,
     )

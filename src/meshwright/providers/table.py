@@ -22,7 +22,6 @@ class Places:
 
     hub: the hub. gateway: the router with nftables and the name of its outer interface, None where there is none.
     secrets, clients: directories on the operator's machine. services: addresses of `kubernetes:` services.
-    lab: the gateway of the file, whatever its kind, is played by `gateway`, and public keys of the file are not used.
     """
 
     hub: Host
@@ -30,7 +29,6 @@ class Places:
     secrets: Path
     clients: Path
     services: Mapping[str, tuple[Address, ...]]
-    lab: bool = False
 
 
 def real(mesh: Mesh, folder: Path) -> Places:

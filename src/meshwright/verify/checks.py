@@ -6,7 +6,7 @@ Each check is a Checked: what was expected, what was observed, and the next step
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from meshwright.desired.facts import Facts
@@ -15,7 +15,7 @@ from meshwright.events import Checked
 from meshwright.hubd import nft
 from meshwright.io.host import Host
 from meshwright.plan.plan import Plan
-from meshwright.spec.model import Mesh, host_network
+from meshwright.spec.model import Mesh
 
 SHOWN = 3
 
@@ -70,25 +70,17 @@ def _may_precede(rule: dict[str, Any], interface: str, ours: int) -> bool:
     return 0 < rule["priority"] < ours and not elsewhere
 
 
-def handshakes(mesh: Mesh, facts: Facts, host: Host) -> Iterator[Checked]:
-    """Who was there. A friend who never was is no fault of the mesh, and only he can say why: told, not failed."""
-    # not `dump`, which would bring keys along (wg(8), show)
-    owned, met = (_column(host, mesh.hub.interface, what) for what in ("allowed-ips", "latest-handshakes"))
-    if owned is None or met is None:
+def handshakes(mesh: Mesh, facts: Facts, seen: Mapping[str, Mapping[str, Any]] | None) -> Iterator[Checked]:
+    """Who was there. A friend who never was is no fault of the mesh, and only he can say why: told, not failed.
+
+    seen: what the hub's device saw of each peer, by resource id; None when there is no device.
+    """
+    if seen is None:
         yield Checked("the tunnel", False, "up", f"{mesh.hub.interface} is not there", "run `meshwright apply`")
         return
-    at = {prefix: int(met.get(key, "0")) for key, prefixes in owned.items() for prefix in prefixes.split()}
     now = int(facts.now.timestamp())
     for device in mesh.devices:
         if device.active(facts.now):
-            seen = at.get(str(host_network(device.addresses[0])), 0)
-            observed = f"{max(0, now - seen)} s ago" if seen else "never; only a report from the device can tell why"
+            at = seen.get(f"hub/peer/{device.label}", {}).get("handshake", 0)
+            observed = f"{max(0, now - at)} s ago" if at else "never; only a report from the device can tell why"
             yield Checked(f"last handshake of {device.label}", True, "any", observed)
-
-
-def _column(host: Host, interface: str, what: str) -> dict[str, str] | None:
-    """One property per peer, by public key; None when there is no such interface."""
-    done = host.run(["wg", "show", interface, what], timeout=60)
-    if done.code:
-        return None
-    return {key: value for key, _, value in (line.partition("\t") for line in done.out.decode().splitlines())}

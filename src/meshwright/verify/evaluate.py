@@ -14,7 +14,6 @@ from typing import Any
 from meshwright.errors import MeshwrightError
 
 Json = Any
-HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 FINAL = ("accept", "drop")
 # numbers of protocols(5): nft lists names, or numbers where /etc/protocols is missing
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "icmpv6": 58, "ipv6-icmp": 58}
