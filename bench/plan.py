@@ -36,7 +36,7 @@ def steps(path: Path) -> dict[str, float]:
     marks = {"start": time.process_time()}
     loaded = load.load(path)
     marks["load + check"] = time.process_time()
-    wanted = state(loaded.mesh, discover.read({}))
+    wanted = state(loaded.mesh, discover.read(loaded.mesh, {}))
     marks["wanted"] = time.process_time()
     actual = {
         id: Resource(id, json.loads(json.dumps(r.attrs, default=lambda u: f"key-{u.id}"))) for id, r in wanted.items()

@@ -6,9 +6,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from meshwright.desired.facts import Facts
-from meshwright.spec.model import Address
+from meshwright.io.cluster import Cluster
+from meshwright.spec.model import Address, Mesh
 
 
-def read(services: Mapping[str, tuple[Address, ...]], now: datetime | None = None) -> Facts:
-    """The facts of this moment. `services`: addresses of the file's `kubernetes:` services, as far as known."""
-    return Facts(now=now or datetime.now(UTC), services=services)
+def read(
+    mesh: Mesh,
+    services: Mapping[str, tuple[Address, ...]],
+    cluster: Cluster | None = None,
+    now: datetime | None = None,
+) -> Facts:
+    """The facts of this moment.
+
+    services: addresses of the file's `kubernetes:` services, as far as they are known without a cluster.
+    """
+    moment = now or datetime.now(UTC)
+    return Facts(now=moment, services=services)

@@ -3,6 +3,7 @@
     MeshwrightError            1   something the user can mend
     ├── SpecError              1   the mesh file: holds every Problem, not only the first
     ├── HostError              1   a host could not be reached, or a command on it failed
+    ├── ClusterError           1   the cluster could not be asked, or refused
     ├── ConflictError          1   somebody else holds what we were about to write, or the world moved since the plan
     ├── GuardError             1   the plan destroys more than a plan usually does
     ├── SecretsError           1   a secret is missing, readable by others, or tracked by git
@@ -66,6 +67,19 @@ class SpecError(MeshwrightError):
 
 class HostError(MeshwrightError):
     pass
+
+
+class ClusterError(MeshwrightError):
+    """What the API server answered, or why it could not be asked.
+
+    status: the HTTP status, 0 when there was no answer. reason: the Status object's `reason`, e.g. NotFound, Forbidden,
+    AlreadyExists, Conflict, Invalid, Expired; "" when there was none.
+    """
+
+    def __init__(self, message: str, hint: str = "", status: int = 0, reason: str = "") -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.reason = reason
 
 
 class ConflictError(MeshwrightError):

@@ -5,7 +5,7 @@ Read this first. No classes but the values that pass between the steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,13 @@ from meshwright.verify.judge import judge
 
 Services = Mapping[str, tuple[Address, ...]]
 
+# what must be read before a system can be planned
+_NEEDS: Mapping[str, frozenset[str]] = {
+    "files": frozenset({"hub"}),
+    "hub": frozenset({"files"}),
+    "gateway": frozenset({"files", "hub"}),
+}
+
 
 @dataclass(frozen=True)
 class View:
@@ -39,19 +46,34 @@ class View:
     unmanaged: tuple[str, ...] = ()
 
 
-def look(mesh: Mesh, providers: Mapping[str, Provider], services: Services, tell: Tell) -> View:
-    """Read the world once, system by system, and plan. A later system may need what an earlier one told."""
-    facts = discover.read(services)
+def look(
+    mesh: Mesh,
+    providers: Mapping[str, Provider],
+    places: Places,
+    tell: Tell,
+    systems: Sequence[str] = (),
+    adopt: Collection[str] = (),
+) -> View:
+    """Read the world once, system by system, and plan. A later system may need what an earlier one told.
+
+    systems: those that the plan is about; none: all. What they do not need is not asked. adopt: as in plan.make.
+    """
+    cluster = places.cluster if "kubernetes" in providers else None
+    tell(Started("looking around"))
+    facts = discover.read(mesh, places.services, cluster if not systems or "kubernetes" in systems else None)
     draft = state(mesh, facts)
     unmanaged = tuple(sorted({r.system for r in draft.values()} - providers.keys()))
-    draft = {id: resource for id, resource in draft.items() if resource.system in providers}
+    asked = {*systems, *(need for system in systems for need in _NEEDS.get(system, ()))} or providers.keys()
+    draft = {id: resource for id, resource in draft.items() if resource.system in providers.keys() & asked}
     actual: dict[str, Resource] = {}
     for system, provider in providers.items():
-        tell(Started(f"reading {system}"))
-        actual.update(provider.read(known(draft, actual)))
+        if system in asked:
+            tell(Started(f"reading {system}"))
+            actual.update(provider.read(known(draft, actual)))
     wanted = known(draft, actual)
     _check_pinned(mesh, actual)
-    return View(mesh, facts, wanted, actual, plan.make(wanted, actual), unmanaged)
+    todo = plan.make(wanted, actual, adopt)
+    return View(mesh, facts, wanted, actual, only(todo, systems) if systems else todo, unmanaged)
 
 
 def _check_pinned(mesh: Mesh, actual: Mapping[str, Resource]) -> None:
@@ -68,7 +90,8 @@ def only(todo: Plan, systems: Sequence[str]) -> Plan:
     """The part of a plan that belongs to some systems, with a digest of its own."""
     changes = tuple(change for change in todo.changes if change.system in systems)
     reasons = tuple(reason for reason in todo.guard if any(system in reason for system in systems))
-    return Plan(changes, plan.digest(changes), reasons)
+    blocked = {id: why for id, why in todo.blocked.items() if id.partition("/")[0] in systems}
+    return Plan(changes, plan.digest(changes), reasons, blocked)
 
 
 def allow(todo: Plan, digest: str | None, force: str | None) -> None:

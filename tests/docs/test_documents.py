@@ -85,7 +85,7 @@ def test_the_mesh_file_of_the_readme_has_twelve_lines_and_no_problem():
 def test_the_plan_of_the_readme_is_what_comes_out():
     with_bob = load.load_text(block("yaml")).mesh
     without = load.load_text("".join(line for line in block("yaml").splitlines(True) if "  bob:" not in line)).mesh
-    facts = discover.read({})
+    facts = discover.read(with_bob, {})
     actual = {id: settled(resource) for id, resource in state.state(without, facts).items()}
     wanted = state.known(state.state(with_bob, facts), actual)
     assert block("plan").splitlines() == text.text(plan.make(wanted, actual)).splitlines()

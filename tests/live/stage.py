@@ -113,7 +113,7 @@ class Stage:
 
     def look(self, mesh: Mesh) -> View:
         played = play.played(mesh)
-        return flow.look(played, table.providers(played, self.places), self.lab.services, events.silent)
+        return flow.look(played, table.providers(played, self.places), self.places, events.silent)
 
     def write(self, view: View) -> list[str]:
         """Apply what was planned -> why it failed, one sentence per failed change."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,16 +59,16 @@ def clients(out: Output, chosen: Mesh) -> Path:
     return in_lab(chosen).places.clients if out.settings.lab else meshfile.folder(out) / chosen.files.clients
 
 
-def look(out: Output, where: World) -> flow.View:
+def look(out: Output, where: World, systems: Sequence[str] = (), adopt: Collection[str] = ()) -> flow.View:
     """One look at everything, with progress."""
     with out.progress() as tell:
-        return flow.look(where.mesh, where.providers, where.places.services, tell)
+        return flow.look(where.mesh, where.providers, where.places, tell, systems, adopt)
 
 
 def seen(where: World) -> dict[str, dict[str, Any]]:
     """What the hub's device saw of each peer, by label: endpoint, handshake (unix time), received, sent (bytes)."""
     hub = where.providers["hub"]
     assert isinstance(hub, Hub)
-    draft = state.state(where.mesh, discover.read(where.places.services))
+    draft = state.state(where.mesh, discover.read(where.mesh, where.places.services))
     wanted = state.known(draft, where.providers["files"].read(draft))
     return {id.removeprefix("hub/peer/"): peer for id, peer in sorted(hub.peers(wanted).items())}

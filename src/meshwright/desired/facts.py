@@ -5,8 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from meshwright.spec.model import Address
+
+
+@dataclass(frozen=True, slots=True)
+class TenantNamespace:
+    """A namespace that carries this mesh's label, and what quarantine has to know of it.
+
+    bindings: its RoleBindings that are not ours, as they are (apiVersion, kind, metadata.name, roleRef, subjects).
+    workloads: its Deployments, StatefulSets, ReplicaSets, ... that nothing else owns, as they are; both are read only
+    for a namespace that has to be quarantined, or is.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    bindings: tuple[Mapping[str, Any], ...] = ()
+    workloads: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """What the cluster tells. version: "1.36", its minor release. tenants: by name of the namespace."""
+
+    version: str
+    tenants: Mapping[str, TenantNamespace] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +40,9 @@ class Facts:
 
     now: aware, UTC; decides what has expired.
     services: addresses of the `kubernetes:` services of the file, by their name in the file.
+    cluster: None where there is no cluster to ask.
     """
 
     now: datetime
     services: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
+    cluster: ClusterFacts | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from meshwright.errors import MeshwrightError
 
@@ -27,6 +27,20 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """Why nothing may be written to one thing.
+
+    conflict: it exists and is somebody else's; it stays untouched unless it is adopted. waits: its system cannot hold
+    such a thing yet (a kind that is not installed).
+    """
+
+    kind: Literal["conflict", "waits"]
+    why: str
+    hint: str = ""
+    hostile: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     """One thing of one system.
 
@@ -34,12 +48,18 @@ class Resource:
     attrs: plain JSON (str, int, bool, None, list, dict), in the system's own words; Unknown may stand for a text.
     secret: paths into attrs whose values are never shown, e.g. ("live", "preshared_key").
     after: ids of what must exist before this; deletes run the other way round. An id that nobody has is ignored.
+
+    Only what is read from the world has these: held: (path, holder) of fields that somebody else wrote; alarm: what was
+    done to it that no friend should do; blocked: why it must be left alone.
     """
 
     id: str
     attrs: Mapping[str, Any]
     secret: frozenset[tuple[str, ...]] = field(default=frozenset())
     after: tuple[str, ...] = ()
+    held: tuple[tuple[tuple[str, ...], str], ...] = ()
+    alarm: str = ""
+    blocked: Blocked | None = None
 
     @property
     def system(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from meshwright.desired import clients, firewall, gateway, wireguard
+from meshwright.desired import clients, firewall, gateway, kubernetes, monitoring, wireguard
 from meshwright.desired.facts import Facts
 from meshwright.desired.resource import Resource, Resources, collect, fill
 from meshwright.spec.model import Mesh
@@ -14,7 +14,14 @@ from meshwright.spec.model import Mesh
 def state(mesh: Mesh, facts: Facts) -> dict[str, Resource]:
     """Everything that should exist, by id. Values that only the world knows are Unknown until `known` fills them in."""
     return collect(
-        [*clients.build(mesh, facts), *wireguard.build(mesh, facts), *firewall.build(mesh, facts), *gateway.build(mesh)]
+        [
+            *clients.build(mesh, facts),
+            *wireguard.build(mesh, facts),
+            *firewall.build(mesh, facts),
+            *gateway.build(mesh),
+            *kubernetes.build(mesh, facts),
+            *monitoring.build(mesh, facts),
+        ]
     )
 
 

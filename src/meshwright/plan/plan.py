@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
 
-from meshwright.desired.resource import Resource, Resources, Unknown
+from meshwright.desired.resource import Blocked, Resource, Resources, Unknown
 from meshwright.errors import MeshwrightError
 from meshwright.plan.diff import Field, Path, fields, same
 
@@ -25,13 +25,18 @@ EVIDENCE = frozenset({"interface", "table", "namespace", "forward"})
 
 @dataclass(frozen=True)
 class Change:
-    """One resource that is not as wanted. `after` names the changes that must be done before this one."""
+    """One resource that is not as wanted. `after` names the changes that must be done before this one.
+
+    held, alarm: as in Resource, of what is there now.
+    """
 
     id: str
     before: Mapping[str, Any] | None
     wanted: Mapping[str, Any] | None
     secret: frozenset[Path] = frozenset()
     after: tuple[str, ...] = ()
+    held: tuple[tuple[Path, str], ...] = ()
+    alarm: str = ""
 
     @property
     def verb(self) -> Verb:
@@ -51,23 +56,57 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """Changes in an order that respects `after`; a digest of exactly these changes; reasons why `--force` is needed."""
+    """Changes in an order that respects `after`; a digest of exactly these changes; reasons why `--force` is needed.
+
+    blocked: id -> why that thing is left alone; nothing of it is among the changes.
+    """
 
     changes: tuple[Change, ...]
     digest: str
     guard: tuple[str, ...] = ()
+    blocked: Mapping[str, Blocked] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.changes)
 
+    @property
+    def conflicts(self) -> dict[str, Blocked]:
+        """What is blocked because it is somebody else's."""
+        return {id: blocked for id, blocked in self.blocked.items() if blocked.kind == "conflict"}
 
-def make(wanted: Resources, actual: Resources) -> Plan:
-    """The plan that turns `actual` into `wanted`. Same input, same plan, in whatever order the input comes."""
-    differing = [id for id in wanted.keys() | actual.keys() if _differs(wanted.get(id), actual.get(id))]
+
+def make(wanted: Resources, actual: Resources, adopt: Collection[str] = ()) -> Plan:
+    """The plan that turns `actual` into `wanted`. Same input, same plan, in whatever order the input comes.
+
+    adopt: ids of somebody else's things that are to become ours.
+    """
+    blocked = _blocked(wanted, actual, adopt)
+    differing = [
+        id for id in wanted.keys() | actual.keys() if id not in blocked and _differs(wanted.get(id), actual.get(id))
+    ]
     waits = _waits(set(differing), wanted, actual)
     changes = {id: _change(wanted.get(id), actual.get(id), waits[id]) for id in differing}
     ordered = _order(changes)
-    return Plan(ordered, digest(ordered), tuple(_guard(ordered, wanted, actual)))
+    return Plan(ordered, digest(ordered), tuple(_guard(ordered, wanted, actual)), blocked)
+
+
+def _blocked(wanted: Resources, actual: Resources, adopt: Collection[str]) -> dict[str, Blocked]:
+    """What must be left alone, and what stands on it."""
+    own = {
+        id: there.blocked
+        for id, there in actual.items()
+        if there.blocked and not (id in adopt and there.blocked.kind == "conflict")
+    }
+    if not own:
+        return {}
+    found = {id: own[id] for id in sorted(own)}
+    pending = {id: resource.after for id, resource in wanted.items() if id not in own}
+    while more := {id: base for id, after in pending.items() for base in after if base in found}:
+        for id, base in sorted(more.items()):
+            why = found[base]
+            found[id] = Blocked("waits", f"it needs {base}, which is left alone", why.hint)
+            del pending[id]
+    return found
 
 
 def _differs(wanted: Resource | None, actual: Resource | None) -> bool:
@@ -82,6 +121,8 @@ def _change(wanted: Resource | None, actual: Resource | None, after: set[str]) -
         wanted=wanted.attrs if wanted else None,
         secret=frozenset().union(*(resource.secret for resource in known)),
         after=tuple(sorted(after - {known[0].id})),
+        held=actual.held if actual else (),
+        alarm=actual.alarm if actual else "",
     )
 
 

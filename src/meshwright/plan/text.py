@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from meshwright.desired.resource import Resource, Unknown
+from meshwright.desired.resource import Blocked, Resource, Unknown
 from meshwright.plan.diff import ABSENT, Field, Path
 from meshwright.plan.plan import Change, Plan, Verb
 
@@ -20,6 +20,7 @@ _HALVES = ("saved", "live")
 def text(plan: Plan) -> str:
     """One block per change, the reasons why force is needed, and a last line with the counts and the digest."""
     lines = [line for change in plan.changes for line in _block(change)]
+    lines += [line for id in sorted(plan.blocked) for line in _left_alone(id, plan.blocked[id])]
     lines += [f"! this plan {reason}: it needs --force and a reason" for reason in plan.guard]
     return "\n".join([*lines, summary(plan)])
 
@@ -40,8 +41,17 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "summary": {verb: counts[verb] for verb in VERBS},
         "guard": list(plan.guard),
         "changes": [
-            {"id": change.id, "verb": change.verb, "fields": [_field_json(f, change) for f in _leaves(change.fields)]}
+            {
+                "id": change.id,
+                "verb": change.verb,
+                **({"alarm": change.alarm} if change.alarm else {}),
+                "fields": [_field_json(f, change) for f in _leaves(change.fields)],
+            }
             for change in plan.changes
+        ],
+        "blocked": [
+            {"id": id, "kind": why.kind, "why": why.why, "hint": why.hint, "hostile": why.hostile}
+            for id, why in sorted(plan.blocked.items())
         ],
     }
 
@@ -62,8 +72,22 @@ def printable(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
+def _left_alone(id: str, why: Blocked) -> Iterator[str]:
+    """What is not touched, and why: `!` for a conflict, `.` for what only waits."""
+    mark = "!" if why.kind == "conflict" else "."
+    alarm = "  HOSTILE" if why.hostile else ""
+    yield f"{mark} {printable(id)}{alarm}  {why.kind}: {printable(why.why)}"
+    if why.kind == "conflict" and why.hint:
+        yield f"    next: {printable(why.hint)}"
+
+
+def _holders(path: Path, change: Change) -> list[str]:
+    """Who else wrote this field, or something inside it or around it."""
+    return sorted({who for held, who in change.held if held[: len(path)] == path or path[: len(held)] == held})
+
+
 def _block(change: Change) -> list[str]:
-    head = f"{MARKS[change.verb]} {printable(change.id)}"
+    head = f"{MARKS[change.verb]} {printable(change.id)}{f'  {printable(change.alarm)}' if change.alarm else ''}"
     lines = [f"{name}: {value}" for name, value in _shown(change)]
     if len(lines) == 1:
         return [f"{head}  {lines[0]}"]
@@ -74,7 +98,7 @@ def _shown(change: Change) -> Iterator[tuple[str, str]]:
     """Name and value of each field; what is the same in both halves is said once."""
     fields = list(_leaves(change.fields))
     telling = [field for field in fields if not (_says_nothing(field.old) and _says_nothing(field.new))]
-    leaves = [(field.path, _values(field, change)) for field in telling or fields]
+    leaves = [(field.path, _values(field, change) + _held(field.path, change)) for field in telling or fields]
     by_path = dict(leaves)
     for path, value in leaves:
         twin = _twin(path)
@@ -82,6 +106,11 @@ def _shown(change: Change) -> Iterator[tuple[str, str]]:
             yield printable(".".join(path)), value
         elif path[0] == _HALVES[0]:
             yield printable(".".join(path[1:])), value
+
+
+def _held(path: Path, change: Change) -> str:
+    holders = _holders(path, change) if change.held else []
+    return f"  (held by {printable(', '.join(holders))})" if holders else ""
 
 
 def _twin(path: Path) -> Path | None:
@@ -173,6 +202,8 @@ def _value(value: Any) -> str:
 
 def _field_json(field: Field, change: Change) -> dict[str, Any]:
     out: dict[str, Any] = {"path": list(field.path)}
+    if holders := _holders(field.path, change):
+        out["held_by"] = holders
     if _is_secret(field, change.secret):
         return {**out, "secret": True}
     sides = {"old": field.old, "new": field.new}

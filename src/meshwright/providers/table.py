@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshwright.errors import MeshwrightError
+from meshwright.io import cluster
+from meshwright.io.cluster import Cluster
 from meshwright.io.host import Host, Local
 from meshwright.providers.base import Provider
 from meshwright.providers.files import Files
 from meshwright.providers.hub import Hub
+from meshwright.providers.kubernetes import Kubernetes
 from meshwright.providers.nftables import NftablesGateway
 from meshwright.spec.model import Address, Connection, Mesh
 from meshwright.spec.model import NftablesGateway as NftablesSection
@@ -21,7 +24,8 @@ class Places:
     """Where a mesh is real: the house itself, or a lab of it. The same providers serve both.
 
     hub: the hub. gateway: the router with nftables and the name of its outer interface, None where there is none.
-    secrets, clients: directories on the operator's machine. services: addresses of `kubernetes:` services.
+    secrets, clients: directories on the operator's machine. services: addresses of `kubernetes:` services that are
+    known without a cluster. cluster: the API server, None where there is none; it is not asked before it is needed.
     """
 
     hub: Host
@@ -29,6 +33,7 @@ class Places:
     secrets: Path
     clients: Path
     services: Mapping[str, tuple[Address, ...]]
+    cluster: Cluster | None = None
 
 
 def real(mesh: Mesh, folder: Path) -> Places:
@@ -40,6 +45,7 @@ def real(mesh: Mesh, folder: Path) -> Places:
         secrets=folder / mesh.secrets.directory,
         clients=folder / mesh.files.clients,
         services={},
+        cluster=cluster.connect(mesh.kubernetes.context) if mesh.kubernetes else None,
     )
 
 
@@ -52,6 +58,8 @@ def providers(mesh: Mesh, places: Places) -> dict[str, Provider]:
     if places.gateway:
         host, wan = places.gateway
         out["gateway"] = NftablesGateway(host, wan, mesh.table, mesh.name)
+    if mesh.kubernetes and places.cluster:
+        out["kubernetes"] = Kubernetes(places.cluster, mesh.name, mesh.kubernetes.access.namespace)
     return out
 
 

@@ -81,15 +81,14 @@ def apply(out: Output, digest: str | None, yes: bool, force: str | None, systems
 
 
 def _planned(out: Output, systems: Sequence[str]) -> tuple[World, View, Plan]:
-    from meshwright import flow
     from meshwright.cli import world
     from meshwright.errors import MeshwrightError
 
     where = world.world(out)
     if unknown := [system for system in systems if system not in where.providers]:
         raise MeshwrightError(f"no system is called {unknown[0]}", f"systems here are {', '.join(where.providers)}")
-    view = world.look(out, where)
-    return where, view, flow.only(view.todo, systems) if systems else view.todo
+    view = world.look(out, where, systems)
+    return where, view, view.todo
 
 
 def _ask(out: Output) -> None:

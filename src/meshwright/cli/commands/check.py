@@ -41,7 +41,8 @@ def show(out: Output, prefix: str) -> int:
     from meshwright.errors import MeshwrightError
     from meshwright.plan import text
 
-    everything = state.state(meshfile.mesh(out), discover.read({}))
+    mesh = meshfile.mesh(out)
+    everything = state.state(mesh, discover.read(mesh, {}))
     chosen = {id: everything[id] for id in sorted(everything) if id.startswith(prefix)}
     if not chosen:
         kinds = sorted({"/".join(id.split("/")[:2]) for id in everything})

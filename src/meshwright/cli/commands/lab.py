@@ -38,7 +38,7 @@ def up(out: Output) -> int:
     with out.progress() as tell:
         running = lab.up(mesh, lab.directory(mesh.name), tell)
         where = world.in_lab(mesh)
-        view = flow.look(where.mesh, where.providers, where.places.services, tell)
+        view = flow.look(where.mesh, where.providers, where.places, tell)
         failed = [result for result in flow.apply(view.todo, where.providers, tell) if not result.ok]
         if failed:
             raise PartlyApplied(

@@ -58,7 +58,7 @@ def prove(out: Output, packets: bool) -> int:
     where = world.world(out)
     matrix = None
     with out.progress() as tell:
-        view = flow.look(where.mesh, where.providers, where.places.services, tell)
+        view = flow.look(where.mesh, where.providers, where.places, tell)
         checks = flow.verify(view, where.places, where.providers, tell)
         if packets:
             from meshwright.lab import attempts

@@ -1,0 +1,40 @@
+"""The names, labels and annotations by which Kubernetes objects of a mesh are known. Pure."""
+
+from __future__ import annotations
+
+MANAGER = "meshwright"
+"""Our field manager in server-side apply."""
+
+MESH = "meshwright.io/mesh"
+"""Label on every object of ours; its value is the mesh's name. Whoever has it is ours."""
+PEER = "meshwright.io/peer"
+"""Label on a tenant's namespace: the peer it belongs to. Only tenants' namespaces have it."""
+ADMISSION = "meshwright.io/admission"
+"""Label on a tenant's namespace whose admission wall is up: "enforced"."""
+QUARANTINE = "meshwright.io/quarantine"
+"""Label on a tenant's namespace whose peer is out: "true"."""
+
+INGRESS_DOMAIN = "meshwright.io/ingress-domain"
+"""Annotation on a tenant's namespace: the suffix of the hosts its Ingresses may claim; absent: none may be claimed."""
+STORAGE_CLASSES = "meshwright.io/storage-classes"
+"""Annotation on a tenant's namespace: allowed storage classes, comma separated; absent: the default class only."""
+REGISTRIES = "meshwright.io/registries"
+"""Annotation on a tenant's namespace: allowed image registries, comma separated; absent: any."""
+USER = "meshwright.io/user"
+"""Annotation on a tenant's namespace: the user name of its peer at the API server, where OIDC is the issuer."""
+BINDINGS = "meshwright.io/bindings"
+"""Annotation on a quarantined namespace: the RoleBindings that were its peer's own, as JSON."""
+WAS = "meshwright.io/was"
+"""Annotation on a workload in quarantine: the fields that quarantine changed, as JSON, to be put back."""
+
+PREFIX = "meshwright-"
+"""What every object of ours in a tenant's namespace is called begins with this, but for the names that are facts."""
+TUNNEL_SECRET = "wireguard-"  # noqa: S105
+"""What the deployer's Secrets begin with, one per device: wireguard-PEER, wireguard-PEER-DEVICE."""
+PEER_ACCOUNT = "peer-"
+"""What the ServiceAccounts of peers in the access namespace begin with."""
+
+
+def labels(mesh: str) -> dict[str, str]:
+    """What every object of the mesh carries."""
+    return {MESH: mesh, "app.kubernetes.io/part-of": mesh, "app.kubernetes.io/managed-by": MANAGER}
