@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+import controlplane
+from controlplane import ControlPlane
 from meshwright.io.host import Namespace
 from support import machine
 
@@ -15,6 +17,13 @@ def hub_host() -> Iterator[Namespace]:
     """A fresh machine in namespaces: nothing in /etc/wireguard, /etc/meshwright, /etc/systemd/system or /run."""
     with machine() as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[ControlPlane]:
+    """A real API server. Tests share it: each cleans up after itself, or uses names of its own."""
+    with controlplane.running() as plane:
+        yield plane
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

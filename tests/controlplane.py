@@ -1,0 +1,93 @@
+"""The real API server that tests marked `cluster` talk to: one control plane per test session, on loopback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from meshwright.errors import LabError
+from meshwright.io import cluster as client
+from meshwright.io.cluster import Cluster
+from meshwright.lab.cluster import children, kubeconfig, programs
+from meshwright.lab.cluster.control import Plane
+from meshwright.lab.cluster.programs import Programs
+
+TIMEOUT = 120
+
+
+class ControlPlane:
+    """An API server without nodes. Everybody is the admin, unless a token says otherwise."""
+
+    def __init__(self, plane: Plane, found: Programs) -> None:
+        self.plane = plane
+        self.programs = found
+        self.kubeconfig = plane.kubeconfig
+        self.server = plane.server
+        self.ca = plane.folder / "pki" / "ca.crt"
+
+    def connect(self) -> Cluster:
+        """As the admin."""
+        return client.connect(kubeconfig=self.kubeconfig)
+
+    def as_(self, token: str) -> Cluster:
+        """As whoever the token speaks for."""
+        return client.connect(kubeconfig=self.kubeconfig_of(token))
+
+    def kubeconfig_of(self, token: str, namespace: str = "") -> Path:
+        """A kubeconfig with this token and nothing else."""
+        mark = sha256(f"{token}/{namespace}".encode()).hexdigest()[:16]
+        path = self.plane.folder / f"kubeconfig-{mark}"
+        kubeconfig.write(path, self.server, self.ca, {"token": token}, namespace)
+        return path
+
+    def token(self, namespace: str, serviceaccount: str) -> str:
+        """A fresh token of a ServiceAccount (TokenRequest), for an hour."""
+        done = self.kubectl("create", "token", serviceaccount, "-n", namespace, "--duration=1h")
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
+    def kubectl(
+        self, *args: str, token: str | None = None, stdin: bytes = b"", program: str = ""
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run kubectl to its end; the caller judges the code. program: another kubectl than the one that was found."""
+        chosen = self.kubeconfig_of(token) if token else self.kubeconfig
+        # a cache of its own: discovery must not come from another session's server on the same port
+        where = [f"--kubeconfig={chosen}", f"--cache-dir={self.plane.folder / 'kubectl'}"]
+        return subprocess.run(
+            [program or self.programs["kubectl"], *where, *args],
+            input=stdin, capture_output=True, timeout=TIMEOUT, check=False,
+            env={"PATH": os.environ.get("PATH", ""), "HOME": str(self.plane.folder)},
+        )  # fmt: skip
+
+
+@cache
+def obstacle() -> str:
+    """Why there can be no control plane here, in one line; empty when there can."""
+    try:
+        programs.find()
+    except LabError as error:
+        return f"{error.message}. Next: {error.hint}"
+    return ""
+
+
+@contextmanager
+def running() -> Iterator[ControlPlane]:
+    """A control plane, gone afterwards. Skips where its programs are missing, and fails there in CI."""
+    if reason := obstacle():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"the cluster tests must run in CI: {reason}")
+        pytest.skip(f"THE CLUSTER TESTS DID NOT RUN: {reason}")
+    found = programs.find()
+    with (
+        tempfile.TemporaryDirectory(prefix="meshwright-cluster-") as folder,
+        children.loopback(Path(folder) / "plane", found) as plane,
+    ):
+        yield ControlPlane(plane, found)
