@@ -73,13 +73,17 @@ class ClusterError(MeshwrightError):
     """What the API server answered, or why it could not be asked.
 
     status: the HTTP status, 0 when there was no answer. reason: the Status object's `reason`, e.g. NotFound, Forbidden,
-    AlreadyExists, Conflict, Invalid, Expired; "" when there was none.
+    AlreadyExists, Conflict, Invalid, Expired; "" when there was none. causes: (field, what is wrong there); where
+    server-side apply meets another manager: (field, that manager).
     """
 
-    def __init__(self, message: str, hint: str = "", status: int = 0, reason: str = "") -> None:
+    def __init__(
+        self, message: str, hint: str = "", status: int = 0, reason: str = "", causes: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         super().__init__(message, hint)
         self.status = status
         self.reason = reason
+        self.causes = causes
 
 
 class ConflictError(MeshwrightError):

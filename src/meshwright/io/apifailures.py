@@ -1,0 +1,217 @@
+"""What can go wrong between us and an API server, as one sentence with a next step. Pure.
+
+Format: the Status object of the Kubernetes API. Text from the server is shortened and keys are taken out of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from meshwright.errors import ClusterError
+from meshwright.io import host
+from meshwright.io.kubeconfig import Login
+
+BUSY = frozenset({429, 502, 503, 504})
+"""Answers that say: not now."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """error: for the user. untouched: the server did nothing with the request. after: seconds it asks us to wait.
+
+    fleeting: it may go by itself. hung: it cost a whole time limit, so one more attempt is enough.
+    """
+
+    error: ClusterError
+    untouched: bool = False
+    fleeting: bool = False
+    hung: bool = False
+    after: float = 0
+
+    def passing(self, again: bool) -> bool:
+        """Whether another attempt is allowed; `again`: the request may be sent twice."""
+        return self.fleeting and (again or self.untouched)
+
+
+def judged(status: int, headers: Mapping[str, str], content: bytes, login: Login) -> Any:
+    """The JSON of a good answer, or a Failure."""
+    good = 200 <= status < 300
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = None
+    if good and isinstance(body, dict):
+        return body
+    if not isinstance(body, dict) or (not good and body.get("kind") != "Status"):
+        return _gibberish(status, headers, content, login)
+    return _refused(status, headers, body, login)
+
+
+def _gibberish(status: int, headers: Mapping[str, str], content: bytes, login: Login) -> Failure:
+    """An answer that is no JSON of an API server: a proxy's page, or half an answer."""
+    kind = headers.get("content-type", "").partition(";")[0] or "no content type"
+    if kind == "application/json":
+        what = f"the answer of {login.server} is cut off or garbled (status {status})"
+        return Failure(ClusterError(what, "try again; if it stays, look at what is between", status), fleeting=True)
+    if status == 401:
+        return Failure(_unaccepted(login))
+    what = f"{login.server} answered {status} with {kind}, which is not what an API server says"
+    hint = f"a proxy or another service answers there; check `server` of context {login.context!r}"
+    return Failure(
+        ClusterError(what, hint, status), fleeting=status in BUSY, untouched=status == 429, after=_after(headers, {})
+    )
+
+
+def _refused(status: int, headers: Mapping[str, str], body: Mapping[str, Any], login: Login) -> Failure:
+    if status == 401:
+        return Failure(_unaccepted(login))
+    after = _after(headers, body)
+    details = body.get("details") or {}
+    error = ClusterError(
+        f"{login.server}: {clean(str(body.get('message') or f'status {status}'))}",
+        _next_step(status, str(body.get("reason") or ""), login),
+        status,
+        str(body.get("reason") or ""),
+        tuple(_cause(each) for each in details.get("causes") or () if isinstance(each, dict)),
+    )
+    fleeting = status in BUSY or (status >= 500 and after > 0)
+    return Failure(error, untouched=status == 429, fleeting=fleeting, after=after)
+
+
+def _after(headers: Mapping[str, str], body: Mapping[str, Any]) -> float:
+    """How long the server wants to be left alone."""
+    said = headers.get("retry-after") or (body.get("details") or {}).get("retryAfterSeconds") or 0
+    try:
+        return max(0.0, float(said))
+    except (TypeError, ValueError):
+        return 1.0
+
+
+def _unaccepted(login: Login) -> ClusterError:
+    return ClusterError(
+        f"{login.server}: the credentials of context {login.context!r} (user {login.user!r}) are not accepted: "
+        "expired, revoked, or of another cluster",
+        f"log in again or get a fresh kubeconfig, then see that `kubectl --context {login.context} auth whoami` works",
+        401,
+        "Unauthorized",
+    )
+
+
+_MANAGER = re.compile(r'conflict with "((?:[^"\\]|\\.)*)"')
+
+
+def _cause(each: Mapping[str, Any]) -> tuple[str, str]:
+    """A cause as (field, what is wrong with it); for a conflict of server-side apply (field, who manages it)."""
+    text = clean(str(each.get("message") or ""))
+    if each.get("reason") == "FieldManagerConflict" and (found := _MANAGER.match(text)):
+        text = found[1]
+    return str(each.get("field") or ""), text
+
+
+def _next_step(status: int, reason: str, login: Login) -> str:
+    if status == 403:
+        return f"the rights of user {login.user!r} do not reach this far: grant them, or use another context"
+    if status == 429:
+        return "the server is too busy, or a quota of requests is used up; try again later"
+    if status in BUSY or status >= 500:
+        return "the server has trouble of its own; look at its log, then try again"
+    if status == 409:
+        return "somebody else changed or holds it; run `meshwright plan` to see what is there now"
+    if status == 422 or reason == "BadRequest":
+        return "the server does not take this object; `meshwright plan` shows it"
+    return ""
+
+
+def unanswered(error: Exception, login: Login, via: str, method: str) -> Failure:
+    """No answer came. `via`: the Unix socket that leads there, or ""."""
+    import httpx2
+
+    causes = list(_causes(error))
+    where = f"{login.server} (by {via})" if via else login.server
+    if found := next((each for each in causes if isinstance(each, ssl.SSLError)), None):
+        return Failure(_tls(found, login, where))
+    unsent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError)
+    what, hint = _unreached(causes, error, where, login)
+    if not unsent and method not in {"GET", "HEAD"}:
+        hint = f"it may or may not have done what was asked: look with `meshwright plan`; {hint}"
+    hung = isinstance(error, httpx2.TimeoutException)
+    final = isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.LocalProtocolError)
+    dns = any(isinstance(each, socket.gaierror) and each.errno != socket.EAI_AGAIN for each in causes)
+    return Failure(ClusterError(what, hint), untouched=unsent, fleeting=not (final or dns), hung=hung)
+
+
+def _unreached(causes: list[BaseException], error: Exception, where: str, login: Login) -> tuple[str, str]:
+    import httpx2
+
+    context = f"check `server` of context {login.context!r} in {login.origin}"
+    if any(isinstance(each, socket.gaierror) for each in causes):
+        return f"{where}: the name of the server is not known to DNS", context
+    if isinstance(error, httpx2.ProxyError):
+        return f"{where}: the proxy does not lead there", "check proxy-url of the kubeconfig, HTTPS_PROXY and NO_PROXY"
+    if isinstance(error, httpx2.ConnectTimeout):
+        return f"{where}: nobody answers there", f"is the server up, and is there a way to it? {context}"
+    if isinstance(error, httpx2.TimeoutException):
+        return f"{where}: the server took the request and does not answer", "look at the server, then try again"
+    if isinstance(error, httpx2.ConnectError):
+        refused = any(isinstance(each, ConnectionRefusedError) for each in causes)
+        said = "the connection is refused" if refused else f"no connection: {_why(causes)}"
+        return f"{where}: {said}", f"is the API server running? {context}"
+    if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError):
+        return f"{where}: the connection broke before the answer was whole", "look at the server, then try again"
+    return f"{where}: no request can be sent there: {_why(causes)}", context
+
+
+def _tls(error: ssl.SSLError, login: Login, where: str) -> ClusterError:
+    code = getattr(error, "verify_code", 0)
+    if code in {62, 64}:
+        name = login.tls_name or re.sub(r"^https?://", "", login.server)
+        return ClusterError(
+            f"{where}: the server's certificate does not name {name}",
+            "add that name or address to the certificate's list (SAN; tls-san of k3s), or use one that is in it: "
+            "`server` or tls-server-name in the kubeconfig",
+        )
+    if code in {9, 10}:
+        late = "has expired" if code == 10 else "is not valid yet"
+        return ClusterError(
+            f"{where}: the server's certificate {late}", "renew it on the server; check the clocks of both machines"
+        )
+    if code:
+        return ClusterError(
+            f"{where}: the server's certificate is not from the authority that context {login.context!r} trusts",
+            "is this the right server? If its authority was made anew, get a fresh kubeconfig",
+        )
+    reason = (error.reason or "").upper()
+    if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:
+        return ClusterError(
+            f"{where}: the server does not take the client certificate of context {login.context!r}",
+            "it may have expired or be of another cluster: get a fresh kubeconfig",
+            401,
+        )
+    said = reason.replace("_", " ").lower() or "no reason given"
+    return ClusterError(f"{where}: no TLS connection: {said}", "is this the port of an API server (https)?")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _why(causes: list[BaseException]) -> str:
+    found = next((each for each in causes if isinstance(each, OSError) and each.strerror), None)
+    return str(found.strerror) if found else clean(str(causes[0]))
+
+
+_TOKEN = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*")
+
+
+def clean(text: str) -> str:
+    """The text on one line, bounded, without keys and tokens."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return host.public(_TOKEN.sub("(token)", text))[:2000]

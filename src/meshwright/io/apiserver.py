@@ -1,0 +1,169 @@
+"""Requests to one API server: TLS, credentials, second attempts, and one plain sentence when it fails.
+
+What may be sent twice without doing something twice is sent again, for a bounded time, when the server is away, busy
+or broke off. No message holds a token, a key, or the body of a request.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+from meshwright.errors import ClusterError
+from meshwright.io import apifailures, proxies
+from meshwright.io.apifailures import Failure
+from meshwright.io.credentials import Credentials, Identity
+from meshwright.io.kubeconfig import Login
+
+FIRST_PATIENCE = 5.0
+"""Seconds for a server that never answered: more likely not there than away for a moment."""
+PARALLEL = 32
+"""Connections at most."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """again: it may be sent twice, since the second time changes nothing more than the first."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Any = field(default=None, repr=False)
+    kind: str = "application/json"
+    accept: str = "application/json"
+    again: bool = False
+
+
+class Connection:
+    """A way to the server of `login`; threads share it. patience: seconds for second attempts, and for one answer."""
+
+    def __init__(self, login: Login, socket: Path | None, warn: Callable[[str, str], None], patience: float) -> None:
+        self.login = login
+        self._socket = socket
+        self._warn = warn
+        self._patience = patience
+        self._credentials = Credentials(login)
+        self._lock = threading.Lock()
+        self._clients: dict[Identity, Any] = {}
+        self._clock: tuple[datetime, float] | None = None
+
+    def send(self, request: Request) -> Any:
+        """The JSON of the answer. ClusterError when there is none, or it is a refusal."""
+        begun, delay, renewed, hung = time.monotonic(), 0.1, False, False
+        while True:
+            identity = self._credentials.identity()
+            found = self._attempt(request, identity)
+            if not isinstance(found, Failure):
+                return found
+            if found.error.status == 401 and not renewed:
+                renewed = True
+                if self._credentials.renew(identity):
+                    continue
+            wait = max(found.after, delay * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the load, hides nothing
+            if hung or not found.passing(request.again) or time.monotonic() + wait - begun > self._left():
+                raise found.error
+            hung = found.hung
+            time.sleep(wait)
+            delay = min(delay * 2, 5)
+
+    def _left(self) -> float:
+        return self._patience if self._clock else min(FIRST_PATIENCE, self._patience)
+
+    def now(self) -> datetime | None:
+        """The server's clock, as its last answer told it; None before the first."""
+        if not self._clock:
+            return None
+        said, then = self._clock
+        return said + timedelta(seconds=time.monotonic() - then)
+
+    def _attempt(self, request: Request, identity: Identity) -> Any:
+        """One request: the JSON of a good answer, or a Failure."""
+        import httpx2
+
+        headers = {"Accept": request.accept, **identity.headers}
+        body = None
+        if request.body is not None:
+            headers["Content-Type"] = request.kind
+            body = json.dumps(request.body, separators=(",", ":"), ensure_ascii=False).encode()
+        extensions = {"sni_hostname": self.login.tls_name} if self.login.tls_name else {}
+        try:
+            answer = self._client(identity).request(
+                request.method,
+                self.login.server + request.path,
+                params=dict(request.query) or None,
+                content=body,
+                headers=headers,
+                extensions=extensions,
+            )
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            return apifailures.unanswered(error, self.login, str(self._socket or ""), request.method)
+        self._note(request.path, answer.headers)
+        return apifailures.judged(answer.status_code, answer.headers, answer.content, self.login)
+
+    def _note(self, path: str, headers: Any) -> None:
+        """Keep what every answer tells beside its body: the server's clock and its warnings."""
+        with suppress(ValueError, TypeError):
+            said = parsedate_to_datetime(headers["date"]) if "date" in headers else None
+            if said:
+                self._clock = said.astimezone(UTC), time.monotonic()
+        for line in headers.get_list("warning"):
+            for text in re.findall(r'299 \S+ "((?:[^"\\]|\\.)*)"', line):
+                self._warn(path, re.sub(r"\\(.)", r"\1", text))
+
+    def _client(self, identity: Identity) -> Any:
+        """The HTTP client that shows this identity's certificate; made once."""
+        import httpx2
+
+        with self._lock:
+            found = next((c for i, c in self._clients.items() if i.certificate == identity.certificate), None)
+            if found is None:
+                limits = httpx2.Limits(max_connections=PARALLEL, max_keepalive_connections=PARALLEL)
+                transport = httpx2.HTTPTransport(
+                    verify=_tls(self.login, identity),
+                    limits=limits,
+                    proxy=None if self._socket else proxies.proxy(self.login),
+                    uds=str(self._socket) if self._socket else None,
+                )
+                timeout = httpx2.Timeout(self._patience, connect=min(10, self._patience))
+                found = httpx2.Client(transport=transport, timeout=timeout, trust_env=False)
+                self._clients[identity] = found
+            return found
+
+    def close(self) -> None:
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+
+def _tls(login: Login, identity: Identity) -> ssl.SSLContext:
+    """What kubectl asks of a server: its certificate from our authority and for our name, TLS 1.2 at least."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if login.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif login.ca is None:
+        context.load_default_certs()
+    else:
+        try:
+            context.load_verify_locations(cadata=login.ca.decode("ascii"))
+        except (ssl.SSLError, ValueError):
+            raise ClusterError(
+                f"{login.origin}: the certificate authority of context {login.context!r} is not a PEM certificate",
+                "write the kubeconfig anew",
+            ) from None
+    if identity.certificate:
+        identity.load_into(context)
+    return context
