@@ -154,17 +154,15 @@ def _unreached(causes: list[BaseException], error: Exception, where: str, login:
         return f"{where}: the name of the server is not known to DNS", context
     if isinstance(error, httpx2.ProxyError):
         return f"{where}: the proxy does not lead there", "check proxy-url of the kubeconfig, HTTPS_PROXY and NO_PROXY"
-    if isinstance(error, httpx2.ConnectTimeout):
-        return f"{where}: nobody answers there", f"is the server up, and is there a way to it? {context}"
     if isinstance(error, httpx2.TimeoutException):
-        return f"{where}: the server took the request and does not answer", "look at the server, then try again"
+        return f"{where}: nobody answers", f"is the server up, and is there a way to it? {context}"
     if isinstance(error, httpx2.ConnectError):
         refused = any(isinstance(each, ConnectionRefusedError) for each in causes)
         said = "the connection is refused" if refused else f"no connection: {_why(causes)}"
         return f"{where}: {said}", f"is the API server running? {context}"
-    if isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError):
-        return f"{where}: the connection broke before the answer was whole", "look at the server, then try again"
-    return f"{where}: no request can be sent there: {_why(causes)}", context
+    broke = isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError)
+    said = "the connection broke before the answer was whole" if broke else f"nothing can be sent: {_why(causes)}"
+    return f"{where}: {said}", context
 
 
 def _tls(error: ssl.SSLError, login: Login, where: str) -> ClusterError:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from meshwright.io.kubeconfig import Login
 
 Object = dict[str, Any]
+Objects = list[Object]
 
 PAGE = 2000
 """Objects in one answer to a LIST; what is more comes in pages."""
@@ -95,7 +96,7 @@ class Cluster:
         """One object, or whatever else a GET answers."""
         return self._send("GET", path, query or {}, again=True)
 
-    def list(self, path: str, *, label: str = "", field: str = "", metadata: bool = False) -> list[Object]:
+    def list(self, path: str, *, label: str = "", field: str = "", metadata: bool = False) -> Objects:
         """All objects of a collection, in pages where it is large. metadata: only apiVersion, kind and metadata.
 
         Each object has apiVersion and kind, which the server leaves out in lists.
@@ -111,8 +112,8 @@ class Cluster:
         # the pages had become too old to go on with: everything at once then
         return self._pages(path, chosen, accept)
 
-    def _pages(self, path: str, query: Mapping[str, str], accept: str) -> list[Object]:
-        items: list[Object] = []
+    def _pages(self, path: str, query: Mapping[str, str], accept: str) -> Objects:
+        items: Objects = []
         token = ""
         while True:
             page = self._send(

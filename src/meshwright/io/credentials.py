@@ -124,7 +124,7 @@ def _as_somebody(account: Mapping[str, Any]) -> dict[str, str]:
 @contextmanager
 def _nameless(data: bytes) -> Iterator[str]:
     """A path under which this process alone can read `data` while the block runs; nothing is left behind."""
-    file = os.fdopen(os.memfd_create("pem"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
+    file = os.fdopen(os.memfd_create("pem"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()  # noqa: SIM115
     with file:
         file.write(data)
         file.flush()
