@@ -38,6 +38,7 @@ COMMANDS = {
     "plan": Entry("change:plan", "Show what would change."),
     "apply": Entry("change:apply", "Change it: make the world what the file says."),
     "drift": Entry("change:drift", "Tell whether the world is still what the file says."),
+    "render": Entry("render:render", "Write the objects of the cluster as plain YAML."),
     "verify": Entry("prove:verify", "Prove that the mesh is what the file says."),
     "status": Entry("prove:status", "Show who is connected."),
     "peer": Entry("peer:peer", "Friends: add, remove, disable, enable, rename, list, conf, qr."),

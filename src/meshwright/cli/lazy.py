@@ -70,7 +70,7 @@ def _meant(word: str, names: Mapping[str, Entry]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _into_settings(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+def into_settings(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Options may stand before a command's name or after it: what was written wins over the environment."""
     out = ctx.find_object(Output)
     if not out or not param.name or value is None or value is False:
@@ -81,7 +81,7 @@ def _into_settings(ctx: click.Context, param: click.Parameter, value: Any) -> No
 
 
 def _option(*names: str, **attributes: Any) -> click.Option:
-    return click.Option(names, expose_value=False, callback=_into_settings, **attributes)
+    return click.Option(names, expose_value=False, callback=into_settings, **attributes)
 
 
 _FILE = _option(

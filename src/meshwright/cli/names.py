@@ -30,7 +30,7 @@ def complete_either(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 
 def complete_system(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    return [name for name in ("files", "hub", "gateway") if name.startswith(incomplete)]
+    return [name for name in ("files", "hub", "gateway", "kubernetes") if name.startswith(incomplete)]
 
 
 def complete_host(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

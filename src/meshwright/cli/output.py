@@ -30,6 +30,7 @@ class Settings:
         self.output = ""
         self.lab = False
         self.verbose = False
+        self.full = False
 
 
 class Output:
@@ -57,8 +58,7 @@ class Output:
         if self.json or not colourful(sys.stdout):
             return text
         return "\n".join(
-            click.style(line, fg=COLOURS[line.lstrip()[:1]]) if line.lstrip()[:2] in _MARKS else line
-            for line in text.split("\n")
+            click.style(line, fg=colour) if (colour := _colour(line)) else line for line in text.split("\n")
         )
 
     def note(self, text: str) -> None:
@@ -102,7 +102,11 @@ class Output:
             self.note(line)
 
 
-_MARKS = tuple(f"{mark} " for mark in COLOURS)
+def _colour(line: str) -> str | None:
+    mark = line.lstrip()[:2]
+    if mark[1:] != " " or mark[0] not in COLOURS:
+        return None
+    return "red" if "  HOSTILE" in line else COLOURS[mark[0]]
 
 
 def colourful(stream: IO[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from meshwright.desired.resource import Blocked, Resource, Unknown
@@ -17,20 +17,31 @@ SECRET = "(secret)"  # noqa: S105
 _HALVES = ("saved", "live")
 
 
-def text(plan: Plan) -> str:
-    """One block per change, the reasons why force is needed, and a last line with the counts and the digest."""
-    lines = [line for change in plan.changes for line in _block(change)]
-    lines += [line for id in sorted(plan.blocked) for line in _left_alone(id, plan.blocked[id])]
+Brief = Callable[[str, Mapping[str, Any]], str]
+"""Id and attributes of a thing -> what it is in a few words; "" where only all of its fields can say that."""
+
+
+def text(plan: Plan, brief: Brief | None = None) -> str:
+    """One block per change, what is left alone, the reasons why force is needed, and a last line with the digest.
+
+    brief: how what is created or deleted is shown in one line. Without it every field is shown.
+    """
+    lines = [line for group in _groups(plan.changes, brief) for line in group]
+    lines += _left_alone(plan.blocked)
     lines += [f"! this plan {reason}: it needs --force and a reason" for reason in plan.guard]
     return "\n".join([*lines, summary(plan)])
 
 
 def summary(plan: Plan) -> str:
-    """`3 to create, 1 to update, 0 to delete. digest 4f2a9c01be77`"""
-    if not plan:
-        return f"Nothing to do. digest {plan.digest}"
+    """`3 to create, 1 to update, 0 to delete. digest 4f2a9c01be77`; what is left alone is counted too."""
     counts = Counter(change.verb for change in plan.changes)
-    return f"{', '.join(f'{counts[verb]} to {verb}' for verb in VERBS)}. digest {plan.digest}"
+    parts = [f"{counts[verb]} to {verb}" for verb in VERBS] if plan else ["Nothing to do"]
+    kinds = Counter(why.kind for why in plan.blocked.values())
+    if kinds["conflict"]:
+        parts.append(f"{kinds['conflict']} left alone: somebody else's")
+    if kinds["waits"]:
+        parts.append(f"{kinds['waits']} waiting")
+    return f"{', '.join(parts)}. digest {plan.digest}"
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
@@ -72,13 +83,52 @@ def printable(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
-def _left_alone(id: str, why: Blocked) -> Iterator[str]:
-    """What is not touched, and why: `!` for a conflict, `.` for what only waits."""
-    mark = "!" if why.kind == "conflict" else "."
-    alarm = "  HOSTILE" if why.hostile else ""
-    yield f"{mark} {printable(id)}{alarm}  {why.kind}: {printable(why.why)}"
-    if why.kind == "conflict" and why.hint:
-        yield f"    next: {printable(why.hint)}"
+def _groups(changes: Iterable[Change], brief: Brief | None) -> Iterator[list[str]]:
+    """The lines of each change. What is created or deleted alike in several places is said once, in its short form."""
+    groups: dict[tuple[str, ...], list[Change]] = {}
+    for change in changes:
+        short = _short(change, brief)
+        system, kind, place, name = (*change.id.split("/", 3), "", "", "")[:4]
+        key: tuple[str, ...] = (change.id, short)
+        if short and place and name:
+            key = (change.verb, system, kind, name, short)
+        groups.setdefault(key, []).append(change)
+    for key, group in groups.items():
+        yield [f"{MARKS[group[0].verb]} {_together(group)}  {key[-1]}"] if key[-1] else _block(group[0])
+
+
+def _short(change: Change, brief: Brief | None) -> str:
+    attrs = change.wanted if change.before is None else change.before if change.wanted is None else None
+    return printable(brief(change.id, attrs)) if brief and attrs and not change.alarm and not change.secret else ""
+
+
+def _together(group: list[Change]) -> str:
+    """One id, or one for all: `kubernetes/limitrange/{ham,jake}/meshwright-limits`."""
+    if len(group) == 1:
+        return printable(group[0].id)
+    system, kind, _, name = group[0].id.split("/", 3)
+    places = ",".join(change.id.split("/", 3)[2] for change in group)
+    return printable(f"{system}/{kind}/{{{places}}}/{name}")
+
+
+def _left_alone(blocked: Mapping[str, Blocked]) -> Iterator[str]:
+    """What is not touched, and why: `!` for what is somebody else's, `.` for what only waits, together by reason."""
+    waiting: dict[tuple[str, str], list[str]] = {}
+    for id, why in sorted(blocked.items()):
+        if why.kind == "waits":
+            waiting.setdefault((why.why, why.hint), []).append(id)
+            continue
+        yield f"! {printable(id)}{'  HOSTILE' if why.hostile else ''}  {why.kind}: {printable(why.why)}"
+        if why.hint:
+            yield f"    next: {printable(why.hint)}"
+    for (reason, hint), ids in waiting.items():
+        if len(ids) == 1:
+            yield f". {printable(ids[0])}  waits: {printable(reason)}"
+        else:
+            yield f". {len(ids)} wait: {printable(reason)}"
+            yield from (f"    {printable(id)}" for id in ids)
+        if hint:
+            yield f"    next: {printable(hint)}"
 
 
 def _holders(path: Path, change: Change) -> list[str]:
@@ -192,7 +242,9 @@ def _value(value: Any) -> str:
     if value is ABSENT or value is None:
         return "(absent)"
     if isinstance(value, list):
-        return ", ".join(map(_value, value)) or "(none)"
+        return ", ".join(f"[{_value(v)}]" if isinstance(v, list) else _value(v) for v in value) or "(none)"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{printable(key)}: {_value(inner)}' for key, inner in value.items())}}}"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str) and "\n" in value:

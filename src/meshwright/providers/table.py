@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from meshwright.errors import MeshwrightError
+from meshwright.errors import HostError
 from meshwright.io import cluster
 from meshwright.io.cluster import Cluster
 from meshwright.io.host import Host, Local
+from meshwright.io.process import Done
 from meshwright.providers.base import Provider
 from meshwright.providers.files import Files
 from meshwright.providers.hub import Hub
@@ -64,9 +65,22 @@ def providers(mesh: Mesh, places: Places) -> dict[str, Provider]:
 
 
 def _host(connection: Connection | None) -> Host:
-    if connection and connection.kind == "local":
-        return Local()
-    raise MeshwrightError(
-        "the hub is reached over ssh, which this version cannot do yet",
-        "run meshwright on the hub itself with `connection: {kind: local}` under hub, or try the mesh with --lab",
-    )
+    return Local() if connection and connection.kind == "local" else _OverSsh()
+
+
+@dataclass(frozen=True, slots=True)
+class _OverSsh:
+    """A host that cannot be reached yet. It says so when it is asked, not before: the cluster can do without it."""
+
+    name: str = "the hub"
+    python: str = ""
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Done:
+        raise HostError(
+            "the hub is reached over ssh, which this version cannot do yet",
+            "run meshwright on the hub itself with `connection: {kind: local}` under hub, try the mesh with --lab, or"
+            " leave the hub out with --only kubernetes",
+        )
+
+    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        self.run([])

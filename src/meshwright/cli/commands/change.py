@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meshwright.cli.lazy import Command
+from meshwright.cli.lazy import Command, into_settings
 from meshwright.cli.names import complete_system
 from meshwright.cli.output import Output
 
@@ -28,30 +28,63 @@ only = click.option(
     shell_complete=complete_system,
     help="Only this system; may be repeated.",
 )
+adopt = click.option(
+    "--adopt",
+    "adopted",
+    multiple=True,
+    metavar="ID",
+    help="Take over this thing of somebody else, as the plan names it; may be repeated.",
+)
+full = click.option(
+    "--full",
+    is_flag=True,
+    expose_value=False,
+    callback=into_settings,
+    help="Show every field of what is created or deleted, too.",
+)
 
 
 @click.command(cls=Command)
 @only
+@adopt
+@full
 @click.pass_obj
-def plan(out: Output, systems: Sequence[str]) -> int:
-    """Show what would change: + create, ~ update, - delete. Exit code 2 when there is something to do."""
-    _, view, todo = _planned(out, systems)
+def plan(out: Output, systems: Sequence[str], adopted: Sequence[str]) -> int:
+    """Show what would change: + create, ~ update, - delete; ! is somebody else's and left alone, . cannot be made yet.
+
+    Exit code 2 when there is something to do, or something is somebody else's.
+    """
+    _, view, todo = _planned(out, systems, adopted)
     out.result(_plan_json(todo, view), _plan_text(out, todo, view))
-    return PENDING if todo else 0
+    return PENDING if todo or todo.conflicts else 0
 
 
 @click.command(cls=Command)
 @only
+@full
 @click.pass_obj
 def drift(out: Output, systems: Sequence[str]) -> int:
     """Tell whether the world is still what the file says. Exit code 2 when it is not."""
     _, view, todo = _planned(out, systems)
-    said = f"{len(todo.changes)} things are not as the file says" if todo else "no drift"
-    out.result(
-        {**_plan_json(todo, view), "drift": bool(todo)},
-        f"{_plan_text(out, todo, view)}\n{said}; `meshwright apply` mends them" if todo else said,
-    )
-    return PENDING if todo else 0
+    drifted = bool(todo or todo.conflicts)
+    lines = [_plan_text(out, todo, view)] if todo or todo.blocked else []
+    out.result({**_plan_json(todo, view), "drift": drifted}, "\n".join([*lines, _drift(todo)]))
+    return PENDING if drifted else 0
+
+
+def _drift(todo: Plan) -> str:
+    """The last line of drift, in words."""
+    hostile = sum(bool(change.alarm) for change in todo.changes) + sum(why.hostile for why in todo.blocked.values())
+    parts = []
+    if todo:
+        one = len(todo.changes) == 1
+        parts.append(f"{len(todo.changes)} thing{' is' if one else 's are'} not as the file says")
+    if todo.conflicts:
+        parts.append(f"{len(todo.conflicts)} left alone because somebody else made it")
+    if hostile:
+        parts.append(f"{hostile} HOSTILE")
+    said = ", ".join(parts) or "no drift"
+    return f"{said}; `meshwright apply` mends what is ours" if todo else said
 
 
 @click.command(cls=Command)
@@ -59,16 +92,20 @@ def drift(out: Output, systems: Sequence[str]) -> int:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--force", metavar="REASON", help="Go on although the plan destroys much; say why.")
 @only
+@adopt
+@full
 @click.pass_obj
-def apply(out: Output, digest: str | None, yes: bool, force: str | None, systems: Sequence[str]) -> int:
+def apply(
+    out: Output, digest: str | None, yes: bool, force: str | None, systems: Sequence[str], adopted: Sequence[str]
+) -> int:
     """Make the world what the file says.
 
     Shows the plan and asks. With DIGEST, the digest of a plan that was looked at, it applies exactly that plan and does
-    not ask; with --yes it applies whatever the plan is now.
+    not ask; with --yes it applies whatever the plan is now. What is somebody else's is left alone and named.
     """
     from meshwright import flow
 
-    where, view, todo = _planned(out, systems)
+    where, view, todo = _planned(out, systems, adopted)
     if not todo:
         return out.result({**_plan_json(todo, view), "results": []}, _plan_text(out, todo, view))
     flow.allow(todo, digest, force)
@@ -80,15 +117,31 @@ def apply(out: Output, digest: str | None, yes: bool, force: str | None, systems
     return _report(out, todo, view, results)
 
 
-def _planned(out: Output, systems: Sequence[str]) -> tuple[World, View, Plan]:
+def _planned(out: Output, systems: Sequence[str], adopted: Sequence[str] = ()) -> tuple[World, View, Plan]:
     from meshwright.cli import world
-    from meshwright.errors import MeshwrightError
+    from meshwright.errors import ClusterError, MeshwrightError
 
     where = world.world(out)
     if unknown := [system for system in systems if system not in where.providers]:
         raise MeshwrightError(f"no system is called {unknown[0]}", f"systems here are {', '.join(where.providers)}")
-    view = world.look(out, where, systems)
+    try:
+        view = world.look(out, where, systems, adopted)
+    except ClusterError as error:
+        others = " ".join(f"--only {system}" for system in where.providers if system != "kubernetes")
+        error.hint = f"{error.hint or 'look at it with kubectl'}; or leave the cluster out with {others}"
+        raise
+    _check_adopted(adopted, view)
     return where, view, view.todo
+
+
+def _check_adopted(adopted: Sequence[str], view: View) -> None:
+    """Every id that is to be taken over is one that a plan would leave alone."""
+    from meshwright.errors import MeshwrightError
+
+    foreign = {id for id, there in view.actual.items() if there.blocked and there.blocked.kind == "conflict"}
+    if wrong := [id for id in adopted if id not in foreign]:
+        ids = ", ".join(sorted(foreign)) or "nothing here"
+        raise MeshwrightError(f"{wrong[0]} is not somebody else's", f"what could be taken over: {ids}")
 
 
 def _ask(out: Output) -> None:
@@ -112,7 +165,8 @@ def _report(out: Output, todo: Plan, view: View, results: Sequence[Result]) -> i
         "results": [{"id": r.id, "ok": r.ok, **({} if r.ok else {"why": r.why, "hint": r.hint})} for r in results],
     }
     if not failed:
-        return out.result(data, f"Applied {len(results)} change{'' if len(results) == 1 else 's'}.")
+        left = f", left {len(todo.conflicts)} alone that somebody else made" if todo.conflicts else ""
+        return out.result(data, f"Applied {len(results)} change{'' if len(results) == 1 else 's'}{left}.")
     kind = MeshwrightError if len(failed) == len(results) else PartlyApplied
     text = "\n".join(f"! {r.id}: {r.why}{f' ({r.hint})' if r.hint else ''}" for r in failed)
     error = kind(
@@ -129,8 +183,9 @@ def _plan_json(todo: Plan, view: View) -> dict[str, Any]:
 
 
 def _plan_text(out: Output, todo: Plan, view: View) -> str:
+    from meshwright.desired.brief import brief
     from meshwright.plan import text
 
     for system in view.unmanaged:
         out.note(f"not managed here: {system} (what the file says about it is left to you)")
-    return out.marked(text.text(todo))
+    return out.marked(text.text(todo, None if out.settings.full else brief))

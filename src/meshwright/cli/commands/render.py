@@ -1,0 +1,133 @@
+"""render: the objects of the cluster as plain YAML, for Flux, Argo and kubectl."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from meshwright.cli.lazy import Command
+from meshwright.cli.output import Output, clean
+
+if TYPE_CHECKING:
+    from meshwright.cli.world import World
+    from meshwright.desired.facts import Facts
+    from meshwright.io.tree import State
+
+DIFFERENT = 2
+
+
+@click.command(cls=Command)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--check", is_flag=True, help="Write nothing; exit code 2 when a file is not as it should be.")
+@click.option("--prune", is_flag=True, help="Remove files of this mesh that nothing belongs into any more.")
+@click.option("--force", is_flag=True, help="Overwrite files that meshwright did not make, too.")
+@click.option("--offline", is_flag=True, help="Do not ask the cluster; kubernetes.version must be in the file.")
+@click.pass_obj
+def render(out: Output, folder: Path, check: bool, prune: bool, force: bool, offline: bool) -> int:
+    """Write the objects of the cluster as YAML below DIR, at the paths of `files:`.
+
+    The same objects that `apply` makes. Files that meshwright did not make are left alone.
+    """
+    from meshwright.cli import world
+    from meshwright.desired import documents
+    from meshwright.io import tree
+
+    where = world.world(out)
+    texts = _texts(out, where, offline)
+    states = tree.compare(folder, texts, documents.mark(where.mesh.name))
+    if check:
+        return _checked(out, folder, states)
+    if not force:
+        _refuse(folder, states)
+    tree.write(folder, {path: text for path, text in texts.items() if states[path] != "unchanged"})
+    gone = [path for path, state in states.items() if prune and state == "left over"]
+    tree.remove(folder, gone)
+    said = {path: "removed" if path in gone else state for path, state in states.items()}
+    lines = [_listed(said), _counted(said)]
+    if any(state in ("new", "changed", "foreign") for state in states.values()):
+        lines.append(f"for kubectl, in this order: kubectl apply --server-side {_arguments(folder, texts)}")
+    if "left over" in said.values():
+        out.note("what is left over belongs to nothing any more; --prune removes it")
+    return out.result(_json(folder, said, list(texts)), "\n".join(lines))
+
+
+def _texts(out: Output, where: World, offline: bool) -> dict[str, str]:
+    """Path -> the text that the file should have, in the order in which the files can be applied."""
+    from meshwright.desired import documents, state
+    from meshwright.errors import MeshwrightError
+    from meshwright.spec import emit
+
+    mesh = where.mesh
+    if mesh.kubernetes is None:
+        raise MeshwrightError(
+            "the file has no kubernetes section, so there is nothing to render", "add `kubernetes: {}` to it"
+        )
+    found = documents.documents(mesh, state.state(mesh, _facts(out, where, offline)).values())
+    first = f"{documents.mark(mesh.name)} edit the mesh file and render again, not this file.\n"
+    return {path: first + emit.text(manifests) for path, manifests in found.items()}
+
+
+def _facts(out: Output, where: World, offline: bool) -> Facts:
+    """The facts with what the cluster tells, or without it where the file says enough."""
+    from meshwright import discover
+    from meshwright.errors import ClusterError, MeshwrightError
+
+    mesh, services, why = where.mesh, where.places.services, "--offline"
+    if where.places.cluster and not offline:
+        try:
+            return discover.read(mesh, services, where.places.cluster)
+        except ClusterError as error:
+            why = error.message
+    assert mesh.kubernetes
+    if mesh.kubernetes.version is None:
+        raise MeshwrightError(
+            f"the version of Kubernetes, to which Pod Security is pinned, is not known: {why}",
+            'write it into the file, as kubernetes: {version: "1.36"}, or let the cluster be asked',
+        )
+    out.note(
+        f"the cluster was not asked ({why}): a namespace whose peer is out is not in these files. Where Flux or Argo"
+        " prunes, it would be deleted with its data"
+    )
+    return discover.read(mesh, services)
+
+
+def _refuse(folder: Path, states: Mapping[str, State]) -> None:
+    from meshwright.errors import ConflictError
+
+    foreign = [str(folder / path) for path, state in states.items() if state == "foreign"]
+    if foreign:
+        raise ConflictError(
+            f"not made by meshwright for this mesh, so left alone: {', '.join(foreign)}",
+            "move it away, give that part another path in `files:`, or overwrite it with --force",
+        )
+
+
+def _checked(out: Output, folder: Path, states: Mapping[str, State]) -> int:
+    different = [path for path, state in states.items() if state != "unchanged"]
+    last = f"{len(different)} of {len(states)} files are not as they should be" if different else "every file is right"
+    out.result({**_json(folder, states, list(states)), "different": bool(different)}, f"{_listed(states)}\n{last}")
+    return DIFFERENT if different else 0
+
+
+def _json(folder: Path, said: Mapping[str, str], order: list[str]) -> dict[str, object]:
+    return {"directory": str(folder), "files": said, "order": order}
+
+
+def _listed(said: Mapping[str, str]) -> str:
+    from meshwright.cli.columns import columns
+
+    return columns([(state, clean(path)) for path, state in said.items()])
+
+
+def _counted(said: Mapping[str, str]) -> str:
+    counts = Counter(said.values())
+    return f"{len(said)} files: {', '.join(f'{count} {state}' for state, count in counts.items())}"
+
+
+def _arguments(folder: Path, paths: Iterable[str]) -> str:
+    return " ".join(f"-f {shlex.quote(str(folder / path))}" for path in paths)

@@ -1,0 +1,168 @@
+"""An object of the cluster in a few words, for reading a plan of many. Pure.
+
+Takes what a server may hold too, so it looks for nothing that must be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from meshwright.desired import names
+
+Object = Mapping[str, Any]
+_MANY: Final = 4
+_SECURITY: Final = "pod-security.kubernetes.io/enforce"
+
+
+def brief(id: str, attrs: Object) -> str:
+    """What the object is, beside its id; "" for a thing of another system or of a kind not known here."""
+    system, kind = id.split("/")[:2]
+    tell = _KINDS.get(kind) if system == "kubernetes" else None
+    return tell(attrs) or "made with no fields of its own" if tell else ""
+
+
+def _namespace(it: Object) -> str:
+    labels, notes = _at(it, "metadata", "labels"), _at(it, "metadata", "annotations")
+    parts = [
+        f"of {labels[names.PEER]}" if names.PEER in labels else "",
+        "in quarantine" if names.QUARANTINE in labels else "",
+        f"pod security {labels[_SECURITY]} {labels.get(f'{_SECURITY}-version', '')}" if _SECURITY in labels else "",
+        f"hosts {notes[names.INGRESS_DOMAIN]}" if names.INGRESS_DOMAIN in notes else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _account(it: Object) -> str:
+    return "no token in pods" if it.get("automountServiceAccountToken") is False else ""
+
+
+def _role(it: Object) -> str:
+    rules = it.get("rules") or []
+    if len(rules) > _MANY:
+        verbs = sorted({verb for rule in rules for verb in rule.get("verbs", ())})
+        return f"{len(rules)} rules: {_some(verbs, 8)}"
+    return "; ".join(_rule(rule) for rule in rules)
+
+
+def _rule(rule: Object) -> str:
+    what = _some(rule.get("resources") or rule.get("nonResourceURLs") or ())
+    which = f" named {_some(rule['resourceNames'])}" if rule.get("resourceNames") else ""
+    return f"{', '.join(rule.get('verbs', ()))} {what}{which}"
+
+
+def _binding(it: Object) -> str:
+    to = _at(it, "roleRef")
+    subjects = [_where(s.get("kind", ""), s.get("namespace", ""), s.get("name", "")) for s in it.get("subjects") or []]
+    return f"{to.get('kind', '')} {to.get('name', '')} for {_some(subjects)}"
+
+
+def _where(kind: str, namespace: str, name: str) -> str:
+    return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
+
+
+def _quota(it: Object) -> str:
+    hard = _at(it, "spec", "hard")
+    first = sorted(hard, key=lambda name: (name not in ("pods", "requests.cpu", "requests.memory"), name))
+    return _some([f"{name} {hard[name]}" for name in first])
+
+
+def _limits(it: Object) -> str:
+    limits = _at(it, "spec").get("limits") or []
+    return "; ".join(
+        f"{limit.get('type', '')} {word} {_some([f'{name} {value}' for name, value in sorted(limit[key].items())])}"
+        for limit in limits
+        for key, word in (("default", "limit"), ("defaultRequest", "request"), ("max", "at most"))
+        if limit.get(key)
+    )
+
+
+def _network(it: Object) -> str:
+    spec = _at(it, "spec")
+    return ", ".join(
+        f"{kind.lower()} {word} {_rules(spec.get(kind.lower()) or [], end)}"
+        for kind, end, word in (("Ingress", "from", "from"), ("Egress", "to", "to"))
+        if kind in (spec.get("policyTypes") or ())
+    )
+
+
+def _rules(rules: Iterable[Object], end: str) -> str:
+    said = [f"{_some([_end(peer) for peer in rule.get(end) or ()]) or 'anywhere'}{_ports(rule)}" for rule in rules]
+    return "; ".join(said) or "nowhere"
+
+
+def _end(peer: Object) -> str:
+    if block := peer.get("ipBlock"):
+        but = len(block.get("except") or ())
+        return f"{block.get('cidr', '')}{f' but {but} ranges' if but else ''}"
+    place = _selected(peer["namespaceSelector"]) if "namespaceSelector" in peer else ""
+    pods = _selected(peer["podSelector"]) if "podSelector" in peer else ""
+    where = f"namespaces {place or 'all'}" if "namespaceSelector" in peer else "this namespace"
+    return f"{where}, pods {pods}" if pods else where
+
+
+def _selected(selector: Object) -> str:
+    return _some([f"{name.rpartition('/')[2]}={value}" for name, value in sorted(_at(selector, "matchLabels").items())])
+
+
+def _ports(rule: Object) -> str:
+    ports = [f"{port.get('port', 'any')}/{port.get('protocol', 'TCP').lower()}" for port in rule.get("ports") or ()]
+    return f" ({_some(ports)})" if ports else ""
+
+
+def _policy(it: Object) -> str:
+    spec = _at(it, "spec")
+    rules = _at(spec, "matchConstraints").get("resourceRules") or []
+    about = sorted({name for rule in rules for name in rule.get("resources", ())})
+    says = [text for check in spec.get("validations") or [] if (text := check.get("message"))]
+    count = len(spec.get("validations") or [])
+    return f"{count} rule{'' if count == 1 else 's'} about {_some(about)}{f': {says[0]}' if len(says) == 1 else ''}"
+
+
+def _policy_binding(it: Object) -> str:
+    spec = _at(it, "spec")
+    chosen = _at(spec, "matchResources", "namespaceSelector")
+    where = f" in namespaces with {_selected(chosen)}" if _selected(chosen) else ""
+    return f"{', '.join(spec.get('validationActions') or ())} by {spec.get('policyName', '')}{where}"
+
+
+def _monitor(it: Object) -> str:
+    spec = _at(it, "spec")
+    ends = spec.get("endpoints") or spec.get("podMetricsEndpoints") or []
+    ports = [f"port {end.get('port', '')} every {end.get('interval', '')}" for end in ends]
+    return f"{_some(ports)} where {_selected(_at(spec, 'selector'))}"
+
+
+def _secret(it: Object) -> str:
+    return f"type {it.get('type', 'Opaque')}, its data is not ours"
+
+
+def _at(it: Object, *path: str) -> Object:
+    for key in path:
+        it = it.get(key) or {}
+    return it
+
+
+def _some(words: Iterable[object], most: int = _MANY) -> str:
+    """The first of them, and how many more there are."""
+    every = [str(word) for word in words]
+    more = [f"and {len(every) - most} more"] if len(every) > most else []
+    return ", ".join([*every[:most], *more])
+
+
+_KINDS: Final[Mapping[str, Callable[[Object], str]]] = {
+    "namespace": _namespace,
+    "serviceaccount": _account,
+    "role": _role,
+    "clusterrole": _role,
+    "rolebinding": _binding,
+    "clusterrolebinding": _binding,
+    "resourcequota": _quota,
+    "limitrange": _limits,
+    "networkpolicy": _network,
+    "secret": _secret,
+    "validatingadmissionpolicy": _policy,
+    "validatingadmissionpolicybinding": _policy_binding,
+    "servicemonitor": _monitor,
+    "podmonitor": _monitor,
+}
