@@ -28,6 +28,7 @@ OPERATORS = (
     "acme.cert-manager.io",
     "cilium.io",
     "crd.projectcalico.org",
+    "k8s.cni.cncf.io",
 )
 """Their controllers do with the cluster's rights what is written to them."""
 KINDS = (

@@ -18,6 +18,10 @@ from meshwright.spec.model import Kubernetes
 GROUP = "admissionregistration.k8s.io"
 CREATE_UPDATE = ("CREATE", "UPDATE")
 ALL = ("CREATE", "UPDATE", "DELETE")
+NEW = "dyn(object)"
+OLD = "(oldObject == null ? {'metadata': {}, 'spec': {}} : dyn(oldObject))"
+NEW_NOTES = f"{NEW}.metadata.?annotations.orValue({{}})"
+OLD_NOTES = f"{OLD}.metadata.?annotations.orValue({{}})"
 NOT_THE_OWNER = {"not-the-owner": "!('system:masters' in request.userInfo.?groups.orValue([]))"}
 
 
@@ -133,6 +137,11 @@ def _check(check: Check, some: bool) -> dict[str, str]:
 def text(value: str) -> str:
     """A text of the mesh file as a CEL literal: JSON's escapes are among CEL's."""
     return json.dumps(value)
+
+
+def unchanged(pattern: str, new: str = NEW_NOTES, old: str = OLD_NOTES) -> str:
+    """CEL: no annotation whose key matches is new or changed."""
+    return f"{new}.all(k, !k.matches({text(pattern)}) || {old}[?k].orValue('') == {new}[k])"
 
 
 def annotation(key: str, namespace: str = "namespaceObject") -> str:

@@ -8,54 +8,37 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshwright.desired import names
-from meshwright.desired.kubernetes.admission.policy import Check, Policy, Rule, annotation, listed, text
+from meshwright.desired.kubernetes.admission import hosts
+from meshwright.desired.kubernetes.admission.hosts import PUBLISHING
+from meshwright.desired.kubernetes.admission.policy import (
+    NEW,
+    OLD,
+    Check,
+    Policy,
+    Rule,
+    listed,
+    text,
+    unchanged,
+)
 from meshwright.spec.model import Mesh
 
-NEW = "dyn(object)"
-OLD = "(oldObject == null ? {'metadata': {}, 'spec': {}} : dyn(oldObject))"
-GATEWAY = "gateway.networking.k8s.io"
 BINDERS = ("system:serviceaccount:kube-system:persistent-volume-binder", "system:kube-controller-manager")
 SIDECAR_LABELS = ("grafana_alert", "grafana_dashboard", "grafana_datasource", "grafana_notifier", "grafana_plugin")
 
-# Annotations by which a Service or an Ingress reaches beyond its namespace: names in the owner's DNS, other networks.
-_PUBLISHING = (
-    r"^(external-dns\.alpha\.kubernetes\.io|tailscale\.com|metallb\.(io|universe\.tf))/"
-    r"|^traefik\.ingress\.kubernetes\.io/service\.serverstransport$"
-)
-# ... and by which an Ingress writes configuration of the shared ingress controller, or refers to another's objects.
-_CONTROLLER = "|".join(
-    [
-        _PUBLISHING,
-        r"snippet",
-        r"^nginx\.(ingress\.kubernetes\.io|org)/(server-alias|auth-.*secret.*|auth-proxy-set-headers|custom-headers"
-        r"|proxy-ssl-secret|fastcgi-params-configmap|modsecurity.*|lua-.*)$",
-        r"^(haproxy\.org|haproxy-ingress\.github\.io|ingress\.kubernetes\.io)/(config-.*|.*-config|auth-.*secret"
-        r"|server-alias.*|secure-.*secret)$",
-        r"^traefik\.ingress\.kubernetes\.io/(router\.(middlewares|entrypoints|priority|pathmatcher|rulesyntax)"
-        r"|router\.tls\..*)$",
-        r"^cert-manager\.io/(common-name|alt-names|ip-sans|uri-sans|email-sans|subject-.*)$",
-    ]
-)
+# Annotations by which a controller copies an object from or into another namespace.
+_COPYING = r"^(replicator\.v1\.mittwald\.de|reflector\.v1\.k8s\.emberstack\.com|kubed\.appscode\.com)/"
+# The old way to name a storage class; the controllers still take it first.
+_CLASS_NOTE = r"^volume\.beta\.kubernetes\.io/storage-class$"
 
 
 def policies(mesh: Mesh) -> Iterator[Policy]:
-    """Services, Ingresses, routes, volume claims, and what the owner's Grafana would pick up."""
+    """What is exposed, claimed, stored, and picked up by what the owner runs for the whole cluster."""
     yield _services()
-    yield _ingresses()
-    yield _routes()
-    yield _certificates()
+    yield from hosts.policies()
     yield _claims()
     yield _claim_classes()
+    yield _copies()
     yield _labels(mesh.observability.dashboard_label if mesh.observability else SIDECAR_LABELS[1])
-
-
-def _annotations(pattern: str) -> str:
-    """CEL: no annotation that matches is new or changed."""
-    old = f"{OLD}.metadata.?annotations.orValue({{}})"
-    return (
-        f"{NEW}.metadata.?annotations.orValue({{}}).all(k, !k.matches({text(pattern)})"
-        f" || {old}[?k].orValue('') == {NEW}.metadata.annotations[k])"
-    )
 
 
 def _services() -> Policy:
@@ -88,108 +71,11 @@ def _services() -> Policy:
                 " or write None",
             ),
             Check(
-                _annotations(_PUBLISHING),
+                unchanged(PUBLISHING),
                 "This annotation would publish the Service outside the cluster. Take it away, or ask the owner",
             ),
         ),
         variables=variables,
-    )
-
-
-_OWN_HOST = (
-    "(variables.domain != '' && ({host} == variables.domain || {host}.endsWith('.' + variables.domain)))"
-    " || {host} in variables.before"
-)
-_DOMAIN_SAID = (
-    "variables.domain == '' ? 'No host name is yours here. Ask the owner for one (kubernetes.ingress.domain)' : "
-    "'Your host names here are ' + variables.domain + ' and everything below it; every {what} has to name one of them'"
-)
-_HOST_WHY = "Every host has to be one of your own"
-
-
-def _ingresses() -> Policy:
-    rules = "{}.spec.?rules.orValue([]).map(r, r.?host.orValue(''))"
-    tls = "{}.spec.?tls.orValue([])"
-    own = _OWN_HOST.format(host="h")
-    paths = f"{NEW}.spec.?rules.orValue([]).all(r, r.?http.?paths.orValue([]).all(p, !p.?path.orValue('').matches("
-    return Policy(
-        "ingresses",
-        (Rule("networking.k8s.io", ("ingresses",)),),
-        (
-            Check(
-                f"{rules.format(NEW)}.all(h, {own})",
-                _HOST_WHY,
-                _DOMAIN_SAID.format(what="rule"),
-            ),
-            Check(
-                f"{tls.format(NEW)}.all(t, t.?hosts.orValue([]).all(h, {own}"
-                f" || {tls.format(OLD)}.exists(o, h in o.?hosts.orValue([]))))",
-                _HOST_WHY,
-                _DOMAIN_SAID.format(what="entry of spec.tls"),
-            ),
-            Check(
-                f"!has(object.spec.defaultBackend) || {OLD}.spec.?defaultBackend == {NEW}.spec.?defaultBackend",
-                "A default backend would answer for the hosts of everybody. Write a rule for each host of yours",
-            ),
-            Check(
-                paths + text(r"[`\"'\s;{}]") + ")))",
-                "A path may hold no quotation mark, space, semicolon or brace: the ingress controller would read it"
-                " as configuration",
-            ),
-            Check(
-                _annotations(_CONTROLLER),
-                "This annotation would change the ingress controller for everybody. Take it away, or ask the owner",
-            ),
-        ),
-        variables={"domain": annotation(names.INGRESS_DOMAIN), "before": rules.format(OLD)},
-    )
-
-
-def _routes() -> Policy:
-    return Policy(
-        "routes",
-        (Rule(GATEWAY, ("httproutes", "grpcroutes", "tlsroutes"), version="*"),),
-        (
-            Check(
-                f"size(variables.hosts) > 0 && variables.hosts.all(h, {_OWN_HOST.format(host='h')})"
-                " || variables.hosts == variables.before && oldObject != null",
-                _HOST_WHY,
-                _DOMAIN_SAID.format(what="route"),
-            ),
-        ),
-        variables={
-            "domain": annotation(names.INGRESS_DOMAIN),
-            "hosts": f"{NEW}.spec.?hostnames.orValue([])",
-            "before": f"{OLD}.spec.?hostnames.orValue([])",
-        },
-    )
-
-
-def _certificates() -> Policy:
-    """A ClusterIssuer proves the owner's domain: whoever may ask it for any name can be any host of his."""
-    spec, old = f"{NEW}.spec", f"{OLD}.spec"
-    others = "['ipAddresses', 'uris', 'emailAddresses', 'otherNames', 'literalSubject', 'subject', 'isCA']"
-    names_of = "({0}.?dnsNames.orValue([]) + [{0}.?commonName.orValue('')]).filter(h, h != '')"
-    return Policy(
-        "certificates",
-        (Rule("cert-manager.io", ("certificates",), version="*"),),
-        (
-            Check(
-                f"!variables.shared || variables.hosts.all(h, {_OWN_HOST.format(host='h')})",
-                _HOST_WHY,
-                _DOMAIN_SAID.format(what="certificate"),
-            ),
-            Check(
-                f"!variables.shared || {others}.all(k, {spec}[?k] == {old}[?k] || !{spec}[?k].hasValue())",
-                "A certificate of the owner's issuer names hosts (dnsNames) and nothing else",
-            ),
-        ),
-        variables={
-            "domain": annotation(names.INGRESS_DOMAIN),
-            "shared": f"{spec}.?issuerRef.?kind.orValue('Issuer') != 'Issuer'",
-            "hosts": names_of.format(spec),
-            "before": f"{spec}.?issuerRef == {old}.?issuerRef ? {names_of.format(old)} : []",
-        },
     )
 
 
@@ -219,6 +105,10 @@ def _claims() -> Policy:
                 " Leave spec.storageClassName out for the default class",
             ),
             Check(
+                unchanged(_CLASS_NOTE),
+                "The storage class of a claim stands in spec.storageClassName. Take the annotation away",
+            ),
+            Check(
                 f"size(variables.classes) == 0 || {_CLASS} in variables.classes || {_CLASS} == {_CLASS_BEFORE}",
                 "This storage class is not yours",
                 "'Your storage classes here are: ' + variables.classes.join(', ')",
@@ -246,6 +136,22 @@ def _claim_classes() -> Policy:
             ),
         ),
         each=("storage.k8s.io/v1", "StorageClass"),
+    )
+
+
+def _copies() -> Policy:
+    return Policy(
+        "copies",
+        (
+            Rule("", ("configmaps", "secrets", "serviceaccounts")),
+            Rule("rbac.authorization.k8s.io", ("roles", "rolebindings")),
+        ),
+        (
+            Check(
+                unchanged(_COPYING),
+                "With this annotation it would be copied between namespaces. Take it away, or ask the owner",
+            ),
+        ),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshwright.desired import names
-from meshwright.desired.kubernetes.admission.policy import Check, Policy, Rule, listed
+from meshwright.desired.kubernetes.admission.policy import Check, Policy, Rule, listed, unchanged
 
 _RULES = (
     Rule("", ("pods", "replicationcontrollers")),
@@ -26,13 +26,29 @@ def _pod(object: str) -> str:
     return f"{object} == null ? {{}} : has({spec}.jobTemplate) ? {job} : {spec}.?template.?spec.orValue({spec})"
 
 
+def _notes(object: str) -> str:
+    """CEL: the annotations of the pod, or of the pods that will be made."""
+    spec = f"dyn({object}).spec"
+    job = f"{spec}.jobTemplate.spec.template.?metadata.?annotations"
+    other = f"{spec}.?template.?metadata.?annotations"
+    own = f"dyn({object}).metadata.?annotations"
+    made = f"has({spec}.jobTemplate) ? {job} : has({spec}.template) ? {other} : {own}"
+    return f"{object} == null ? {{}} : ({made}).orValue({{}})"
+
+
+_NETWORKS = (
+    r"^(k8s\.v1\.cni\.cncf\.io/networks|v1\.multus-cni\.io/default-network"
+    r"|cni\.projectcalico\.org/(ipAddrs|ipAddrsNoIpam|floatingIPs|hwAddr|ipv4pools|ipv6pools))$"
+)
+_TOKEN_SECONDS = 24 * 60 * 60
 _VARIABLES = {"spec": _pod("object"), "old": _pod("oldObject")}
 
 
 def policies() -> Iterator[Policy]:
-    """Placement, priority, images."""
+    """Where, how important, attached to what, from which images."""
     yield _placement()
     yield _priority()
+    yield _attachments()
     yield _images()
 
 
@@ -83,6 +99,32 @@ def _priority() -> Policy:
         ),
         variables=_VARIABLES,
         each=("scheduling.k8s.io/v1", "PriorityClass"),
+    )
+
+
+def _attachments() -> Policy:
+    """What Pod Security leaves open: volumes and networks that a pod names by itself."""
+    volumes = "variables.spec.?volumes.orValue([]).all(v, v in variables.old.?volumes.orValue([]) || {})"
+    seconds = "s.?serviceAccountToken.?expirationSeconds.orValue(0)"
+    return Policy(
+        "attachments",
+        _RULES,
+        (
+            Check(
+                volumes.format("!has(v.csi)"),
+                "A volume that a pod asks of a driver by itself could be any of the house's. Use a"
+                " PersistentVolumeClaim",
+            ),
+            Check(
+                volumes.format(f"v.?projected.?sources.orValue([]).all(s, {seconds} <= {_TOKEN_SECONDS})"),
+                "A token here lives for 24 hours at most. Ask for less in expirationSeconds; it is renewed by itself",
+            ),
+            Check(
+                unchanged(_NETWORKS, "variables.notes", "variables.before"),
+                "Another network than the cluster's is the owner's to give. Take the annotation away",
+            ),
+        ),
+        variables={**_VARIABLES, "notes": _notes("object"), "before": _notes("oldObject")},
     )
 
 
