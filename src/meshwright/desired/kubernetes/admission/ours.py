@@ -55,8 +55,8 @@ def _objects(kubernetes: Kubernetes, who: str) -> Policy:
         (
             Check(
                 "!variables.labelled && !variables.named",
-                "This object belongs to the mesh, which its owner keeps with meshwright. Use another name and no label"
-                " of meshwright.io; for the ServiceAccount default use one of your own",
+                "This object belongs to the mesh and is kept by its owner: it is not yours to make, change or delete."
+                " For one of your own take another name, and no label of meshwright.io",
             ),
         ),
         {"not-the-deployer": f"!({_is_deployer(kubernetes)})"},
