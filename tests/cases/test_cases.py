@@ -1,8 +1,9 @@
 """Golden cases: a directory is a mesh file and everything that comes out of it. To add a case, add a directory.
 
 mesh.yaml      the input
-desired.json   every resource, as `show --output json` gives it
-plan.txt       the first plan, on an empty world
+desired.json   every resource outside the cluster, as `show --output json` gives it
+plan.txt       their first plan, on an empty world
+rendered/      every object of the cluster, as `render` writes them, for a cluster of release 1.36
 clients/       the .conf files, with keys made from the label
 table.json     the commands that make the hub's table
 """
@@ -20,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from meshwright import keys
-from meshwright.desired.facts import Facts
+from meshwright.desired.documents import documents
+from meshwright.desired.facts import ClusterFacts, Facts
 from meshwright.desired.resource import Resource
 from meshwright.desired.state import known, state
 from meshwright.events import silent
@@ -31,17 +33,18 @@ from meshwright.keys import Secret
 from meshwright.plan import text
 from meshwright.plan.plan import make
 from meshwright.providers.files import Files
-from meshwright.spec import load
+from meshwright.spec import emit, load
+from meshwright.spec.model import Mesh
 
 HERE = Path(__file__).parent
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CASES = sorted(path.parent.name for path in HERE.glob("*/mesh.yaml"))
 
 
-def wanted(case: str) -> tuple[str, dict[str, Resource]]:
+def wanted(case: str) -> tuple[Mesh, dict[str, Resource]]:
     mesh = load.load(HERE / case / "mesh.yaml", NOW).mesh
     services = {name: (ip_address("10.96.7.8"),) for name, service in mesh.services.items() if service.kubernetes}
-    return mesh.name, state(mesh, Facts(NOW, services))
+    return mesh, state(mesh, Facts(NOW, services, cluster=ClusterFacts("1.36")))
 
 
 def private(label: str) -> Secret:
@@ -62,11 +65,14 @@ def answered(resources: dict[str, Resource]) -> dict[str, Resource]:
 
 def rendered(case: str, folder: Path) -> Iterator[tuple[str, str]]:
     """(file, text) of everything that comes out of a case."""
-    name, resources = wanted(case)
+    mesh, everything = wanted(case)
+    for path, objects in documents(mesh, everything.values()).items():
+        yield f"rendered/{path}", emit.text(objects)
+    resources = {id: resource for id, resource in everything.items() if resource.system != "kubernetes"}
     shown = {id: text.masked(r.attrs, r.secret) for id, r in sorted(resources.items())}
     yield "desired.json", json.dumps(shown, indent=1, sort_keys=True) + "\n"
     yield "plan.txt", text.text(make(resources, {})) + "\n"
-    provider = Files(folder / "secrets", folder / "clients", name)
+    provider = Files(folder / "secrets", folder / "clients", mesh.name)
     files.private_directory(provider.secrets)
     (provider.secrets / "keys").mkdir()
     complete = answered(resources)
@@ -96,13 +102,13 @@ def hub_table(resources: dict[str, Resource]) -> dict[str, object]:
 def test_a_case_gives_what_it_gave(case: str, tmp_path: Path, update: bool) -> None:
     got = dict(rendered(case, tmp_path))
     if update:
-        (HERE / case / "clients").mkdir(exist_ok=True)
-        for old in (HERE / case / "clients").glob("*.conf"):
+        for old in [*(HERE / case).glob("clients/*.conf"), *(HERE / case).rglob("rendered/**/*.yaml")]:
             old.unlink()
         for name, content in got.items():
+            (HERE / case / name).parent.mkdir(parents=True, exist_ok=True)
             (HERE / case / name).write_text(content)
-    here = [*(HERE / case).glob("*"), *(HERE / case).glob("clients/*")]
-    expected = {str(p.relative_to(HERE / case)): p.read_text() for p in here if p.is_file() and p.name != "mesh.yaml"}
+    here = [path for path in (HERE / case).rglob("*") if path.is_file() and path != HERE / case / "mesh.yaml"]
+    expected = {str(path.relative_to(HERE / case)): path.read_text() for path in here}
     assert got == expected
 
 

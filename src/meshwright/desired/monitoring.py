@@ -1,16 +1,92 @@
-"""What watches the mesh: monitors of the tenants' own services and pods. Pure."""
+"""What watches the mesh: monitors of the tenants' own services and pods. Pure.
+
+A friend turns scraping on himself: the label prometheus.io/scrape: "true" on a Service or a Pod with a port named
+`metrics`. What he answers is his own, so it is limited, keeps no time stamps or labels that would pass for another's,
+and never sends the scraper elsewhere.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 from meshwright.desired.facts import Facts
+from meshwright.desired.manifest import Manifest, resource
+from meshwright.desired.names import labels
 from meshwright.desired.resource import Resource
-from meshwright.spec.model import Mesh
+from meshwright.desired.tenants import Tenant, tenants
+from meshwright.spec.model import Mesh, Observability
+
+SCRAPE = {"prometheus.io/scrape": "true"}
+PORT = "metrics"
+TENANT = "tenant"
+"""Label of every series that comes from a friend's namespace: the peer's name."""
+
+LIMITS = {
+    "bodySizeLimit": "10MB",
+    "keepDroppedTargets": 10,
+    "labelLimit": 50,
+    "labelNameLengthLimit": 200,
+    "labelValueLengthLimit": 1000,
+    "sampleLimit": 10_000,
+    "targetLimit": 50,
+}
+"""Of each monitor, or of each of its targets: enough for a friend's services, too little to drown Prometheus."""
+
+_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_part = re.compile(r"([0-9]+)(ms|[smhd])").findall
 
 
 def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
     """The monitors of every tenant, or nothing where the file has no `observability` or no `kubernetes` section."""
     if mesh.kubernetes is None or mesh.observability is None:
         return
-    yield from ()
+    for who in tenants(mesh, facts):
+        spec = _spec(mesh.observability, who)
+        endpoint = spec.pop("endpoint")
+        yield resource(
+            _monitor(mesh, "ServiceMonitor", f"{who.namespace}-autodiscover", who, spec | {"endpoints": [endpoint]})
+        )
+        yield resource(
+            _monitor(mesh, "PodMonitor", f"{who.namespace}-pods", who, spec | {"podMetricsEndpoints": [endpoint]})
+        )
+
+
+def _monitor(mesh: Mesh, kind: str, name: str, who: Tenant, spec: dict[str, Any]) -> Manifest:
+    release = mesh.observability.release if mesh.observability else ""
+    metadata = {"name": name, "namespace": who.namespace, "labels": labels(mesh.name) | {"release": release}}
+    return {"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _spec(watch: Observability, who: Tenant) -> dict[str, Any]:
+    interval = milliseconds(watch.interval)
+    endpoint = {
+        "port": PORT,
+        "interval": duration(interval),
+        "scrapeTimeout": duration(min(10_000, interval // 2)),
+        "followRedirects": False,
+        "honorLabels": False,
+        "honorTimestamps": False,
+        "relabelings": [{"action": "replace", "replacement": who.peer, "targetLabel": TENANT}],
+    }
+    return {
+        "endpoint": endpoint,
+        "namespaceSelector": {"matchNames": [who.namespace]},
+        "selector": {"matchLabels": SCRAPE},
+        **LIMITS,
+    }
+
+
+def milliseconds(text: str) -> int:
+    """A duration of the file: 30s, 1m30s."""
+    return sum(int(number) * _UNITS[unit] for number, unit in _part(text))
+
+
+def duration(left: int) -> str:
+    """The same as Prometheus writes it: each unit once, the largest first."""
+    out = ""
+    for unit, size in _UNITS.items():
+        count, left = divmod(left, size)
+        out += f"{count}{unit}" if count else ""
+    return out or "0s"

@@ -34,6 +34,32 @@ TUNNEL_SECRET = "wireguard-"  # noqa: S105
 PEER_ACCOUNT = "peer-"
 """What the ServiceAccounts of peers in the access namespace begin with."""
 
+ADMIN = "meshwright-admin"
+"""RoleBinding in a tenant's namespace: the peer's rights."""
+TENANT_ROLE = "meshwright-tenant"
+"""Role in a tenant's namespace whose `role` is restricted."""
+DEPLOYER = "meshwright-deployer"
+"""Role and RoleBinding in a tenant's namespace: what the deployer may write there."""
+QUOTA = "meshwright-quota"
+"""ResourceQuota of a tenant's namespace."""
+BINDINGS_QUOTA = "meshwright-quota-bindings"
+"""ResourceQuota for RoleBindings alone. The first one stands before the peer has rights; one that counted RoleBindings
+would, until a controller has seen it, refuse the very binding that comes next."""
+LIMITS = "meshwright-limits"
+"""LimitRange of a tenant's namespace."""
+DEFAULT_DENY = "meshwright-default-deny"
+"""NetworkPolicy that closes a tenant's namespace both ways; what is open is opened by other policies of ours."""
+
+
+def tunnel_secret(device: str) -> str:
+    """The Secret that the deployer fills for the device of this label."""
+    return f"{TUNNEL_SECRET}{device}"
+
+
+def account(peer: str) -> str:
+    """The peer's ServiceAccount in the access namespace."""
+    return f"{PEER_ACCOUNT}{peer}"
+
 
 def labels(mesh: str) -> dict[str, str]:
     """What every object of the mesh carries."""
