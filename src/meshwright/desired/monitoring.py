@@ -7,7 +7,6 @@ and never sends the scraper elsewhere.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +15,7 @@ from meshwright.desired.manifest import Manifest, resource
 from meshwright.desired.names import labels
 from meshwright.desired.resource import Resource
 from meshwright.desired.tenants import Tenant, tenants
+from meshwright.spec.duration import milliseconds, written
 from meshwright.spec.model import Mesh, Observability
 
 SCRAPE = {"prometheus.io/scrape": "true"}
@@ -33,9 +33,6 @@ LIMITS = {
     "targetLimit": 50,
 }
 """Of each monitor, or of each of its targets: enough for a friend's services, too little to drown Prometheus."""
-
-_UNITS = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
-_part = re.compile(r"([0-9]+)(ms|[smhd])").findall
 
 
 def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
@@ -63,8 +60,8 @@ def _spec(watch: Observability, who: Tenant) -> dict[str, Any]:
     interval = milliseconds(watch.interval)
     endpoint = {
         "port": PORT,
-        "interval": duration(interval),
-        "scrapeTimeout": duration(min(10_000, interval // 2)),
+        "interval": written(interval),
+        "scrapeTimeout": written(min(10_000, interval // 2)),
         "followRedirects": False,
         "honorLabels": False,
         "honorTimestamps": False,
@@ -76,17 +73,3 @@ def _spec(watch: Observability, who: Tenant) -> dict[str, Any]:
         "selector": {"matchLabels": SCRAPE},
         **LIMITS,
     }
-
-
-def milliseconds(text: str) -> int:
-    """A duration of the file: 30s, 1m30s."""
-    return sum(int(number) * _UNITS[unit] for number, unit in _part(text))
-
-
-def duration(left: int) -> str:
-    """The same as Prometheus writes it: each unit once, the largest first."""
-    out = ""
-    for unit, size in _UNITS.items():
-        count, left = divmod(left, size)
-        out += f"{count}{unit}" if count else ""
-    return out or "0s"

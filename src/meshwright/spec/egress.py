@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from typing import NamedTuple
 
 from meshwright.spec import boxes
 from meshwright.spec.boxes import Span
-from meshwright.spec.model import Mesh, Network, host_network
-from meshwright.spec.policy import ANYWHERE
-from meshwright.spec.walls import Walls
+from meshwright.spec.model import Address, Mesh, Network, Test, host_network
+from meshwright.spec.policy import ANYWHERE, Grant, Names
+from meshwright.spec.walls import Walls, walls
 
 EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
@@ -61,17 +62,72 @@ def _merged(networks: Iterable[Network]) -> tuple[Network, ...]:
     return (*collapse_addresses(four), *collapse_addresses(six))
 
 
-def reach(mesh: Mesh, walls: Walls) -> tuple[Span, ...]:
+def reach(mesh: Mesh, his: Walls) -> tuple[Span, ...]:
     """Every address that a pod behind these walls may start a connection to, as far as NetworkPolicy says.
 
     His own namespace and the cluster's DNS, which every pod reaches, are not in it.
     """
-    if not walls.network_policy:
+    if not his.network_policy:
         return ANYWHERE
-    if walls.egress == "internet":
+    if his.egress == "internet":
         return boxes.without(ANYWHERE, _spans(not_internet(mesh)))
-    return () if walls.egress == "none" else _spans(walls.egress)
+    return () if his.egress == "none" else _spans(his.egress)
 
 
 def _spans(networks: Sequence[Network]) -> tuple[Span, ...]:
     return boxes.merge(boxes.span(network) for network in networks)
+
+
+class Leak(NamedTuple):
+    """A friend's pods reach what a test denies him."""
+
+    peer: str
+    address: Address
+
+    def __str__(self) -> str:
+        return f"pods of {self.peer} may reach {self.address}, by tenant.egress"
+
+
+class Pods:
+    """Judges the pods of friends as the tunnel is judged; what is the same for all tests is worked out once.
+
+    That a pod is kept from the friends and their LANs is the hub's firewall, whatever its NetworkPolicy says; only what
+    a rule lets in from somewhere outside the tunnel may reach them.
+    """
+
+    def __init__(self, names: Names, rules: Sequence[Grant]) -> None:
+        self._names = names
+        tunnel = [boxes.host(a) for device in names.active for a in device.addresses]
+        tunnel += [boxes.span(lan) for device in names.active for lan in device.lan]
+        outside = [rule for rule in rules if not all(map(names.inside, rule.from_))]
+        let_in = boxes.merge(item for rule in outside for item in rule.destination_spans)
+        self._kept_off = boxes.without(boxes.merge(tunnel), let_in)
+        self._kinds = _kinds(names)
+
+    def leak(self, test: Test) -> Leak | None:
+        """One friend of those that a denied test speaks of, and one address that his pods reach nevertheless."""
+        if test.expect != "deny" or not self._kinds:
+            return None
+        there = boxes.without(self._names.spans(test.to), self._kept_off)
+        for reached, owners in self._kinds:
+            if found := boxes.overlap(there, reached):
+                sources = self._names.spans(test.from_)
+                for item, peer in owners:
+                    if boxes.overlap((item,), sources):
+                        return Leak(peer, boxes.address(found[0].version, found[0].low))
+        return None
+
+
+def _kinds(names: Names) -> list[tuple[tuple[Span, ...], list[tuple[Span, str]]]]:
+    """What pods reach, each with the tunnel addresses of the friends whose pods those are."""
+    mesh = names.mesh
+    if mesh.kubernetes is None:
+        return []
+    around = {name: walls(mesh.kubernetes, peer) for name, peer in mesh.peers.items() if peer.namespace}
+    found: dict[tuple[bool, object], list[tuple[Span, str]]] = {}
+    for device in names.active:
+        if device.peer in around:
+            his = around[device.peer]
+            owners = found.setdefault((his.network_policy, his.egress), [])
+            owners += [(boxes.host(address), device.peer) for address in device.addresses]
+    return [(reach(mesh, around[owners[0][1]]), owners) for owners in found.values()]

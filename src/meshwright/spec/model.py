@@ -290,7 +290,8 @@ class NetworkSection(_Model):
 class Quota(_Model):
     cpu: Quantity | None = None
     memory: Quantity | None = None
-    pods: Annotated[int, Strict(), Field(ge=0)] | None = None
+    pods: Annotated[int, Strict(), Field(ge=0, le=10_000)] | None = None
+    storage: Quantity | None = None
 
 
 class Limits(_Model):

@@ -14,7 +14,8 @@ Open = Literal["internet", "none"] | tuple[Network, ...]
 class Walls:
     """Every wall, none left open: what the file does not say has its default here.
 
-    cpu, memory, pods: the most that the namespace may use. limit_cpu, limit_memory: of a container that does not say.
+    cpu, memory, pods, storage: the most that the namespace may use.
+    limit_cpu, limit_memory: of a container that does not say.
     storage_classes, registries: empty means the default class only, and any registry.
     """
 
@@ -22,6 +23,7 @@ class Walls:
     cpu: str = "4"
     memory: str = "8Gi"
     pods: int = 30
+    storage: str = "100Gi"
     limit_cpu: str = "500m"
     limit_memory: str = "256Mi"
     egress: Open = "internet"
@@ -32,7 +34,7 @@ class Walls:
 
 
 _PLAIN = ("role", "egress", "network_policy", "admission", "storage_classes", "registries")
-_QUOTA = {"cpu": "cpu", "memory": "memory", "pods": "pods"}
+_QUOTA = {"cpu": "cpu", "memory": "memory", "pods": "pods", "storage": "storage"}
 _LIMITS = {"cpu": "limit_cpu", "memory": "limit_memory"}
 
 

@@ -31,8 +31,6 @@ COUNTED = {
 }
 """The most objects of each kind: enough for a friend, too few to fill the cluster's store."""
 
-STORAGE = "100Gi"
-"""Of all volume claims together."""
 EPHEMERAL = "1Gi"
 """A container's share of its node's disk; the quota has as much for each pod."""
 REQUEST = "100m"
@@ -52,7 +50,7 @@ def quota(mesh: str, who: Tenant) -> Manifest:
         "requests.cpu": cpu,
         "requests.ephemeral-storage": disk,
         "requests.memory": memory,
-        "requests.storage": STORAGE,
+        "requests.storage": canonical(walls.storage),
         "services.loadbalancers": "0",
         "services.nodeports": "0",
         **{key: canonical(str(number)) for key, number in counted.items()},

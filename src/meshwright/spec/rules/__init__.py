@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from meshwright.spec.nodes import Fault
-from meshwright.spec.rules import addresses, hub, names, peers, platform, reach
+from meshwright.spec.rules import addresses, cluster, hub, names, peers, platform, reach
 from meshwright.spec.rules.scene import Scene
 
 __all__ = ["RULES", "Scene", "faults"]
@@ -40,6 +40,12 @@ RULES: tuple[Callable[[Scene], Iterator[Fault]], ...] = (
     platform.namespaces,
     platform.gateway,
     platform.access,
+    cluster.names,
+    cluster.monitors,
+    cluster.amounts,
+    cluster.lists,
+    cluster.pod_security,
+    cluster.opened,
     platform.secrets,
     platform.files,
 )

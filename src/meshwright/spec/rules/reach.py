@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
 from meshwright.spec import policy
+from meshwright.spec.egress import Pods
 from meshwright.spec.model import Network
 from meshwright.spec.nodes import Fault, Path, shown
 from meshwright.spec.problems import did_you_mean
@@ -122,10 +123,13 @@ def contradicted(scene: Scene) -> Iterator[Fault]:
     try:
         judge = policy.Judge(scene.mesh, {}, scene.now)
         verdicts = [judge.judge(test) for test in tests]
+        pods = Pods(judge.names, judge.grants)
     except (policy.PolicyNameError, policy.PolicyPortError):
         return
     for number, (test, verdict) in enumerate(zip(tests, verdicts, strict=True)):
         path = ("policy", "tests", number, "expect")
+        if verdict.ok and (leak := pods.leak(test)):
+            yield Fault(path, f"the walls say otherwise: {leak}", "narrow tenant.egress, or change the test")
         if verdict.ok or not verdict.known:
             continue
         idle = test.expect == "allow" and not all(judge.names.spans(name) for name in (test.from_, test.to))
