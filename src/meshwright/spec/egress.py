@@ -27,17 +27,20 @@ _NOT_PUBLIC = (
     *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
 )
 
+_OWN = {4: 8, 6: 16}
+"""What is shorter than this prefix is no network that anybody has at home."""
+
 
 def own_networks(mesh: Mesh) -> tuple[Network, ...]:
     """The mesh's own networks: its addresses, its routes, the hub, the LANs behind peers.
 
-    A route that leads everywhere is no network of the mesh.
+    A route that leads to the world, as clients that send everything into the tunnel have it, is no network of ours.
     """
     section = mesh.network
     said = [*section.cidr, *(n for networks in section.routes.values() for n in networks)]
     said += [host_network(address) for address in (*section.hub, mesh.hub.address)]
     said += [network for device in mesh.devices for network in device.lan]
-    return tuple(network for network in _merged(said) if network.prefixlen)
+    return _merged(network for network in said if network.prefixlen >= _OWN[network.version])
 
 
 def not_internet(mesh: Mesh) -> tuple[Network, ...]:
