@@ -23,7 +23,7 @@ from typing import Any
 from meshwright.errors import LabError
 from meshwright.events import Progress, Started, Tell, silent
 from meshwright.io import process
-from meshwright.lab import entry, preflight, state, topology
+from meshwright.lab import cgroups, entry, preflight, state, topology
 from meshwright.lab.parts import CORE, Link, Place
 from meshwright.lab.state import State
 from meshwright.lab.topology import Topology
@@ -64,7 +64,9 @@ def down(folder: Path) -> bool:
                 if found:
                     end(found)
             state.erase(folder)
-        return _end_unwritten(folder) or there
+        unwritten = _end_unwritten(folder)
+        cgroups.sweep(folder)
+        return unwritten or there
 
 
 def end(found: State) -> None:

@@ -144,6 +144,10 @@ def _apiserver(plane: Plane, programs: Programs, etcd: str) -> list[str]:
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
         "--profiling=false",
+        # logs and exec ask a node's kubelet, whose name resolves nowhere
+        f"--kubelet-client-certificate={keys / 'admin.crt'}",
+        f"--kubelet-client-key={keys / 'admin.key'}",
+        "--kubelet-preferred-address-types=InternalIP",
     ]
 
 

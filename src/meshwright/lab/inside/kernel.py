@@ -7,6 +7,7 @@ import os
 
 NEWNS, NEWUTS, NEWIPC = 0x00020000, 0x04000000, 0x08000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
+NEWCGROUP = 0x02000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 
@@ -37,6 +38,11 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
         os.fsencode(source), os.fsencode(target), kind.encode() or None, ctypes.c_ulong(flags), data.encode() or None
     )
     _check(result, f"mount {target}")
+
+
+def unmount(target: str) -> None:
+    """Take away what is mounted on `target`, and on what is below it; who still uses it may go on."""
+    _check(_libc.umount2(os.fsencode(target), 2), f"unmount {target}")
 
 
 def isolate_user(uid: int, gid: int) -> None:
