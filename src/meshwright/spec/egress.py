@@ -88,7 +88,7 @@ class Leak(NamedTuple):
     address: Address
 
     def __str__(self) -> str:
-        return f"pods of {self.peer} may reach {self.address}, by tenant.egress"
+        return f"pods of {self.peer} may reach {self.address}"
 
 
 class Pods:

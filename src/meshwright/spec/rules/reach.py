@@ -129,7 +129,11 @@ def contradicted(scene: Scene) -> Iterator[Fault]:
     for number, (test, verdict) in enumerate(zip(tests, verdicts, strict=True)):
         path = ("policy", "tests", number, "expect")
         if verdict.ok and (leak := pods.leak(test)):
-            yield Fault(path, f"the walls say otherwise: {leak}", "narrow tenant.egress, or change the test")
+            yield Fault(
+                path,
+                f"the walls say otherwise: {leak}",
+                "narrow tenant.egress (network_policy must be on), or change the test",
+            )
         if verdict.ok or not verdict.known:
             continue
         idle = test.expect == "allow" and not all(judge.names.spans(name) for name in (test.from_, test.to))
