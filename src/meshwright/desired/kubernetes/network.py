@@ -110,8 +110,9 @@ def _sources(mesh: Mesh, facts: Facts) -> Mapping[str, list[Span]]:
     out: dict[str, list[Span]] = {}
     for grant in policy.grants(mesh, facts.services, facts.now):
         reached = {inside[name] for name in _reached(grant, inside, mesh, facts)}
+        sources = boxes.overlap(grant.source_spans, tunnel) if reached else ()
         for namespace in reached:
-            out.setdefault(namespace, []).extend(boxes.overlap(grant.source_spans, tunnel))
+            out.setdefault(namespace, []).extend(sources)
     return out
 
 
