@@ -155,8 +155,8 @@ def _ground(site: Site, mesh: Mesh) -> Ground:
 
 
 def _range(network: Network, used: Any) -> tuple[Any, Any]:
-    """Addresses for pods: from the hundredth on, or from the first that is free above what is used."""
-    first = max(network[min(100, network.num_addresses - 1)], used + 1)
+    """Addresses for pods: above what is used; in a network that is large enough from the hundredth on."""
+    first = max(used + 1, network[100] if network.num_addresses >= 200 else network[0])
     last = network[min(network.num_addresses - 2, int(first) - int(network[0]) + 1000)]
     if int(last) - int(first) < 7:
         raise LabError(f"the network {network} has no room for pods", "use a larger network for `pods`")
