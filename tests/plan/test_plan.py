@@ -125,9 +125,27 @@ def things(system: str, kind: str, count: int, after: tuple[str, ...] = ()) -> l
     return [Resource(f"{system}/{kind}/{n}", {"n": n}, after=after) for n in range(count)]
 
 
+def homes(count: int) -> list[Resource]:
+    """Namespaces with twenty things in each."""
+    spaces = things("a", "namespace", count)
+    return spaces + [Resource(f"a/thing/{s.id[12:]}/{n}", {}, after=(s.id,)) for s in spaces for n in range(20)]
+
+
+def shut(count: int, of: int) -> list[Resource]:
+    """The same, when `count` of them are shut: the namespaces stay, what was in them is not wanted."""
+    marks = [Resource(f"a/quarantine/{n}", {}, after=(f"a/namespace/{n}",)) for n in range(count)]
+    return marks + [r for r in homes(of) if not any(r.id.startswith(f"a/thing/{n}/") for n in range(count))]
+
+
 @pytest.mark.parametrize(
     ("wanted", "actual", "reason"),
     [
+        (shut(2, 4), homes(4), "shuts 2 of 4 things that are a/namespace"),
+        (
+            [*shut(1, 4), *things("a", "other", 1)],
+            [*homes(4), *things("a", "other", 60)],
+            "deletes 59 of 124 things of a",
+        ),
         (things("hub", "peer", 2), things("hub", "peer", 5), "deletes 3 of 5 things of hub"),
         ([], things("hub", "interface", 1), "deletes hub/interface/0"),
         (
@@ -144,6 +162,10 @@ def test_the_guard_speaks(wanted: list[Resource], actual: list[Resource], reason
 @pytest.mark.parametrize(
     ("wanted", "actual"),
     [
+        (shut(1, 1), homes(1)),
+        (shut(1, 4), homes(4)),
+        (shut(1, 4), [*homes(4), *(Resource(f"a/own/0/{n}", {}, after=("a/quarantine/0",)) for n in range(500))]),
+        (shut(2, 4), [*homes(4), *things("a", "quarantine", 2)]),
         (things("hub", "peer", 4), things("hub", "peer", 5)),
         (things("hub", "peer", 5), []),
         ([*things("hub", "table", 1), *things("files", "key", 1)], []),

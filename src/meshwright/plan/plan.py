@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -21,6 +21,8 @@ from meshwright.plan.diff import Field, Path, fields, same
 Verb = Literal["create", "update", "delete"]
 GUARDED_SHARE = 0.3
 EVIDENCE = frozenset({"interface", "table", "namespace", "forward"})
+SHUT = "quarantine"
+"""Kind of what shuts the thing it stands on: that thing stays, and what else stands on it goes because of this."""
 
 
 @dataclass(frozen=True)
@@ -182,20 +184,43 @@ def _plain(value: Any) -> Any:
 
 
 def _guard(changes: tuple[Change, ...], wanted: Resources, actual: Resources) -> list[str]:
-    had = Counter(resource.system for resource in actual.values())
-    gone = Counter(change.system for change in changes if change.verb == "delete")
+    shut = {base for r in wanted.values() if id_kind(r.id) == SHUT for base in (r.id, *r.after)}
+    counted = [r for r in actual.values() if not shut.intersection(r.after)] if shut else list(actual.values())
+    had = Counter(resource.system for resource in counted)
+    empty = {r.system for r in wanted.values()} - {r.system for r in actual.values()}
+    goes = {change.id for change in changes if change.verb == "delete"}
+    gone = Counter(resource.system for resource in counted if resource.id in goes)
     reasons = [
         f"deletes {gone[system]} of {had[system]} things of {system}"
         for system in sorted(gone)
-        if gone[system] > 1 and gone[system] > GUARDED_SHARE * had[system]
+        if _much(gone[system], had[system])
     ]
+    reasons += _shuts(changes, wanted, actual)
     reasons += [f"deletes {c.id}" for c in changes if c.verb == "delete" and _precious(c.id)]
     reasons += [f"replaces the key of {c.id}" for c in changes if _rekeys(c)]
     reasons += [
         f"{system} reads empty while {other} shows that this mesh was applied"
-        for system, other in sorted(_missed(wanted, actual, {r.system for r in wanted.values()} - had.keys()))
+        for system, other in sorted(_missed(wanted, actual, empty))
     ]
     return reasons
+
+
+def _much(part: int, whole: int) -> bool:
+    return part > 1 and part > GUARDED_SHARE * whole
+
+
+def _shuts(changes: tuple[Change, ...], wanted: Resources, actual: Resources) -> Iterator[str]:
+    """What is shut counts once, whatever its owner had in it: he could make it weigh as much as he likes."""
+    bases = Counter(
+        "/".join(base.split("/")[:2])
+        for change in changes
+        if change.verb == "create" and id_kind(change.id) == SHUT
+        for base in wanted[change.id].after
+    )
+    for kind in sorted(bases):
+        there = sum(id.startswith(f"{kind}/") for id in actual)
+        if _much(bases[kind], there):
+            yield f"shuts {bases[kind]} of {there} things that are {kind}"
 
 
 def _missed(wanted: Resources, actual: Resources, empty: set[str]) -> set[tuple[str, str]]:
