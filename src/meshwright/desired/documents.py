@@ -5,32 +5,17 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any, Final
 
 from meshwright.desired import names
-from meshwright.desired.resource import Resource
+from meshwright.desired.resource import Resource, Resources
 from meshwright.spec.model import Kubernetes, Mesh
 
 Manifest = Mapping[str, Any]
 
-_PARTS: Final = ("access", "admission", "tenants", "deployer", "monitors")
-# what stands on others comes after them, and what lets somebody in comes after the walls
-_KINDS: Final = (
-    "Namespace",
-    "ResourceQuota",
-    "LimitRange",
-    "NetworkPolicy",
-    "ServiceAccount",
-    "Secret",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionPolicyBinding",
-    "ClusterRole",
-    "Role",
-    "ClusterRoleBinding",
-    "RoleBinding",
-)
+_PARTS: Final = ("admission", "access", "tenants", "deployer", "monitors")
 _MONITORS: Final = frozenset({"ServiceMonitor", "PodMonitor"})
-_DEPLOYER: Final = f"{names.PREFIX}deployer"
 
 
 def mark(mesh: str) -> str:
@@ -45,11 +30,13 @@ def documents(mesh: Mesh, wanted: Iterable[Resource]) -> dict[str, list[Manifest
     """
     if mesh.kubernetes is None:
         return {}
-    ours = [resource.attrs for resource in wanted if _ours(resource, mesh.name)]
-    order = _Order(mesh.kubernetes, {peer: number for number, peer in enumerate(mesh.peers)}, _tenants(ours))
+    ours = {resource.id: resource for resource in wanted if _ours(resource, mesh.name)}
+    order = _Order(
+        mesh.kubernetes, {peer: number for number, peer in enumerate(mesh.peers)}, _tenants(ours), _depths(ours)
+    )
     out: dict[str, list[Manifest]] = {}
-    for manifest in sorted(ours, key=order.key):
-        out.setdefault(_path(mesh, *order.place(manifest)), []).append(manifest)
+    for resource in sorted(ours.values(), key=order.key):
+        out.setdefault(_path(mesh, *order.place(resource.attrs)), []).append(resource.attrs)
     return out
 
 
@@ -58,19 +45,29 @@ def _ours(resource: Resource, mesh: str) -> bool:
     return bool(labels.get(names.MESH) == mesh)
 
 
-def _tenants(manifests: Iterable[Manifest]) -> dict[str, str]:
+def _tenants(resources: Resources) -> dict[str, str]:
     """Namespace -> its peer, of those in quarantine too."""
-    labels = {m["metadata"]["name"]: m["metadata"]["labels"] for m in manifests if m["kind"] == "Namespace"}
-    return {name: found[names.PEER] for name, found in labels.items() if names.PEER in found}
+    spaces = [r.attrs["metadata"] for r in resources.values() if r.attrs["kind"] == "Namespace"]
+    return {space["name"]: space["labels"][names.PEER] for space in spaces if names.PEER in space["labels"]}
+
+
+def _depths(resources: Resources) -> dict[str, int]:
+    """How many others must have been made before each of them, one after the other."""
+    bases = {id: [base for base in resource.after if base in resources] for id, resource in resources.items()}
+    out: dict[str, int] = {}
+    for id in TopologicalSorter(bases).static_order():
+        out[id] = max((out[base] + 1 for base in bases[id]), default=0)
+    return out
 
 
 @dataclass(frozen=True)
 class _Order:
-    """Where an object belongs. peers: with their places in the file; tenants: namespace -> peer."""
+    """Where an object belongs. peers: with their places in the file; tenants: namespace -> peer; depths: by id."""
 
     cluster: Kubernetes
     peers: Mapping[str, int]
     tenants: Mapping[str, str]
+    depths: Mapping[str, int]
 
     def place(self, manifest: Manifest) -> tuple[str, str]:
         """The part, and the peer whose file it goes into; "" where it is in no tenant's."""
@@ -85,21 +82,21 @@ class _Order:
         return ("tenants", peer) if peer else ("access", "")
 
     def _deployers(self, kind: str, meta: Mapping[str, Any]) -> bool:
-        if kind in ("Role", "RoleBinding"):
-            return bool(meta["name"] == _DEPLOYER)
+        # the quota of bindings may stand only where no binding is to be made any more
+        if kind in ("Role", "RoleBinding", "ResourceQuota"):
+            return meta["name"] in (names.DEPLOYER, names.BINDINGS_QUOTA)
         own = (meta.get("namespace"), meta["name"]) == (self.cluster.deployer.namespace, self.cluster.deployer.name)
         return kind == "ServiceAccount" and own
 
-    def key(self, manifest: Manifest) -> tuple[int, int, str, int, str, str]:
-        part, peer = self.place(manifest)
-        kind, meta = manifest["kind"], manifest["metadata"]
+    def key(self, resource: Resource) -> tuple[int, int, str, int, str]:
+        """Part by part, tenant by tenant in the order of the file, then what others stand on first."""
+        part, peer = self.place(resource.attrs)
         return (
             _PARTS.index(part),
             self.peers.get(peer, len(self.peers)),
             peer,
-            _KINDS.index(kind) if kind in _KINDS else len(_KINDS),
-            meta.get("namespace", ""),
-            f"{meta['name']} {kind}",
+            self.depths[resource.id],
+            resource.id,
         )
 
 
