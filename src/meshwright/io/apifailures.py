@@ -119,22 +119,24 @@ def _next_step(status: int, reason: str, login: Login) -> str:
         return f"the rights of user {login.user!r} do not reach this far: grant them, or use another context"
     if status == 429:
         return "the server is too busy, or a quota of requests is used up; try again later"
+    if status == 422 or reason == "BadRequest" or (status == 500 and not reason):
+        # server-side apply answers 500 without a reason to a field that its schema lacks
+        return "the server does not take this object: correct what it names"
     if status in BUSY or status >= 500:
         return "the server has trouble of its own; look at its log, then try again"
     if status == 409:
         return "somebody else changed or holds it; run `meshwright plan` to see what is there now"
-    if status == 422 or reason == "BadRequest":
-        return "the server does not take this object; `meshwright plan` shows it"
     return ""
 
 
 def unanswered(error: Exception, login: Login, via: str, method: str) -> Failure:
-    """No answer came. `via`: the Unix socket that leads there, or ""."""
+    """No answer came. `via`: the Unix socket or the proxy that leads there, or ""."""
     import httpx2
 
     causes = list(_causes(error))
     where = f"{login.server} (by {via})" if via else login.server
-    if found := next((each for each in causes if isinstance(each, ssl.SSLError)), None):
+    ends = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    if found := next((each for each in causes if isinstance(each, ssl.SSLError) and not isinstance(each, ends)), None):
         return Failure(_tls(found, login, where))
     unsent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError)
     what, hint = _unreached(causes, error, where, login)
@@ -153,7 +155,10 @@ def _unreached(causes: list[BaseException], error: Exception, where: str, login:
     if any(isinstance(each, socket.gaierror) for each in causes):
         return f"{where}: the name of the server is not known to DNS", context
     if isinstance(error, httpx2.ProxyError):
-        return f"{where}: the proxy does not lead there", "check proxy-url of the kubeconfig, HTTPS_PROXY and NO_PROXY"
+        return (
+            f"{where}: the proxy does not lead there: {_why(causes)}",
+            "check proxy-url of the kubeconfig, HTTPS_PROXY and NO_PROXY",
+        )
     if isinstance(error, httpx2.TimeoutException):
         return f"{where}: nobody answers", f"is the server up, and is there a way to it? {context}"
     if isinstance(error, httpx2.ConnectError):

@@ -53,6 +53,8 @@ class Connection:
         self._socket = socket
         self._warn = warn
         self._patience = patience
+        self._proxy = None if socket else proxies.proxy(login)
+        self._via = str(socket) if socket else proxies.shown(self._proxy)
         self._credentials = Credentials(login)
         self._lock = threading.Lock()
         self._clients: dict[Identity, Any] = {}
@@ -92,6 +94,8 @@ class Connection:
         import httpx2
 
         headers = {"Accept": request.accept, **identity.headers}
+        if self.login.cluster.get("disable-compression"):
+            headers["Accept-Encoding"] = "identity"
         body = None
         if request.body is not None:
             headers["Content-Type"] = request.kind
@@ -107,7 +111,7 @@ class Connection:
                 extensions=extensions,
             )
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            return apifailures.unanswered(error, self.login, str(self._socket or ""), request.method)
+            return apifailures.unanswered(error, self.login, self._via, request.method)
         self._note(request.path, answer.headers)
         return apifailures.judged(answer.status_code, answer.headers, answer.content, self.login)
 
@@ -132,7 +136,7 @@ class Connection:
                 transport = httpx2.HTTPTransport(
                     verify=_tls(self.login, identity),
                     limits=limits,
-                    proxy=None if self._socket else proxies.proxy(self.login),
+                    proxy=self._proxy,
                     uds=str(self._socket) if self._socket else None,
                 )
                 timeout = httpx2.Timeout(self._patience, connect=min(10, self._patience))

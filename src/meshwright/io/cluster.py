@@ -144,12 +144,16 @@ class Cluster:
         """PUT; metadata.resourceVersion in `body` makes it compare-and-set."""
         return self._send("PUT", path, _writing(manager), body, again=not _version(body))
 
-    def delete(self, path: str, *, uid: str = "", version: str = "", propagation: str = "Background") -> None:
-        """DELETE with preconditions; what is already gone is no error."""
+    def delete(
+        self, path: str, *, uid: str = "", version: str = "", propagation: str = "Background", grace: int | None = None
+    ) -> None:
+        """DELETE with preconditions; what is already gone is no error. grace: seconds that a pod gets to end."""
         conditions = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
         body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         if conditions:
             body["preconditions"] = conditions
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
         try:
             self._send("DELETE", path, {}, body, again=True)
         except ClusterError as error:

@@ -6,6 +6,7 @@ line of its complaints, with keys and tokens taken out.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Mapping
@@ -37,6 +38,8 @@ class Answer:
 def ask(login: Login, where: str, timeout: float = TIMEOUT) -> Answer:
     """Run the plugin of the user. ClusterError when it is missing, fails, or says what cannot be used."""
     plugin = login.account["exec"]
+    if not isinstance(plugin, dict):
+        raise ClusterError(f"{where}: exec is not a mapping", "write the kubeconfig anew")
     version, command = str(plugin.get("apiVersion") or ""), str(plugin.get("command") or "")
     if version not in VERSIONS:
         raise ClusterError(
@@ -53,8 +56,9 @@ def ask(login: Login, where: str, timeout: float = TIMEOUT) -> Answer:
     env["KUBERNETES_EXEC_INFO"] = json.dumps(_info(login, plugin, version))
     try:
         done = process.run([command, *map(str, plugin.get("args") or ())], timeout=timeout, env=env)
-    except HostError as error:
-        raise ClusterError(f"{where}: the credential plugin {command}: {error.message}", "run it by hand") from None
+    except (HostError, OSError) as error:
+        why = error.message if isinstance(error, HostError) else str(error.strerror)
+        raise ClusterError(f"{where}: the credential plugin {command} cannot be run: {why}", "run it by hand") from None
     if done.code != 0:
         said = next((line for line in reversed(done.err.splitlines()) if line.strip()), "")
         raise ClusterError(
@@ -73,8 +77,6 @@ def _info(login: Login, plugin: Mapping[str, Any], version: str) -> dict[str, An
 
 
 def _cluster(login: Login) -> dict[str, Any]:
-    import base64
-
     found: dict[str, Any] = {
         "server": login.server,
         "tls-server-name": login.tls_name,

@@ -90,22 +90,40 @@ def _merge(files: list[tuple[Path, dict[str, Any]]]) -> dict[str, Any]:
         merged["current"] = merged["current"] or _text(found.get("current-context"))
         for kind in ("cluster", "user", "context"):
             for entry in _entries(path, found, kind):
-                value = entry.get(kind) or {}
-                if not isinstance(value, dict):
-                    raise _malformed(path, f"{kind}s")
-                merged[kind].setdefault(_text(entry.get("name")), _absolute(path, kind, value))
+                merged[kind].setdefault(_text(entry.get("name")), _absolute(path, kind, entry.get(kind) or {}))
     return merged
 
 
 def _entries(path: Path, found: dict[str, Any], kind: str) -> list[dict[str, Any]]:
-    entries = found.get(f"{kind}s") or []
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise _malformed(path, f"{kind}s")
+    """The file's clusters, users or contexts, of which nothing but their form is sure."""
+    entries, what = found.get(f"{kind}s") or [], f"{path}: {kind}s"
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and isinstance(entry.get(kind) or {}, dict) for entry in entries
+    ):
+        raise ClusterError(f"{what}: not a list of entries with a name", "correct it, or write it anew")
+    for entry in entries:
+        if wrong := _untextual(entry):
+            raise ClusterError(f"{what}: {wrong} is not text", "put quotes around its value")
+    names = [_text(entry.get("name")) for entry in entries]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ClusterError(f"{what}: {twice!r} is there twice", "remove or rename one of them")
     return entries
 
 
-def _malformed(path: Path, key: str) -> ClusterError:
-    return ClusterError(f"{path}: {key}: not a list of entries with a name", "correct it, or write it anew")
+_OTHER = frozenset(
+    {"insecure-skip-tls-verify", "disable-compression", "provideClusterInfo", "extensions", "auth-provider"}
+)
+
+
+def _untextual(entry: dict[str, Any]) -> str:
+    """The first key whose value YAML takes for a number, a yes or a date, where kubectl wants text; "" for none."""
+    for key, value in entry.items():
+        if isinstance(value, dict) and key not in _OTHER:
+            if found := _untextual(value):
+                return found
+        elif key not in _OTHER and not isinstance(value, str | list | dict | None):
+            return str(key)
+    return ""
 
 
 def _absolute(path: Path, kind: str, value: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,14 @@ def proxy(login: Login, env: Mapping[str, str] = os.environ) -> str | None:
     return url
 
 
+def shown(url: str | None) -> str:
+    """The proxy for people: without the user and password that may stand in it."""
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    return f"proxy {parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
 def _from_environment(server: str, env: Mapping[str, str]) -> str:
     parts = urlsplit(server)
     name = "HTTPS_PROXY" if parts.scheme == "https" else "HTTP_PROXY"
