@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from meshwright.spec.quantity import canonical
+from meshwright.spec.quantity import canonical, nano
 
-__all__ = ["canonical"]
+__all__ = ["canonical", "nano"]

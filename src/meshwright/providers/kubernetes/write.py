@@ -1,0 +1,236 @@
+"""One change of one object, written by compare-and-set: server-side apply of everything that is declared.
+
+An object is judged once more before it is written: what is not as the plan saw it is refused, not overwritten.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshwright.desired.names import MANAGER
+from meshwright.desired.resource import Blocked
+from meshwright.errors import ClusterError, ConflictError, MeshwrightError
+from meshwright.io.cluster import Cluster, Object
+from meshwright.plan.diff import Path, fields, same
+from meshwright.plan.plan import Change
+from meshwright.providers.base import Result
+from meshwright.providers.kubernetes import managed, project
+from meshwright.providers.kubernetes.kinds import Place, place
+from meshwright.providers.kubernetes.look import Seen, again
+
+Attrs = Mapping[str, Any]
+ROUNDS = 5
+QUOTA_SETTLES = 15.0
+"""Seconds in which a controller must have seen a new quota: until then it refuses whatever it counts."""
+NAMESPACE_GOES = 60.0
+"""Seconds that a namespace gets to disappear with all that is in it."""
+_UNCHANGEABLE: Mapping[str, tuple[Path, ...]] = {
+    "rolebinding": (("roleRef",),),
+    "clusterrolebinding": (("roleRef",),),
+    "resourcequota": (("spec", "scopes"), ("spec", "scopeSelector")),
+}
+"""Fields that the server does not let anybody change: the object is deleted and made again."""
+
+
+@dataclass
+class Writer:
+    """seen: what was there a moment ago. lock: raises when we may write no more.
+
+    After an answer that fails for all (nobody answers, the credentials have ended) nothing more is tried.
+    """
+
+    cluster: Cluster
+    seen: Seen
+    lock: Callable[[], None] = lambda: None
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _over: ClusterError | None = None
+
+    def stop(self) -> None:
+        """Write no more; what is being asked of the server at this moment ends by itself."""
+        self._stopped.set()
+
+    def write(self, change: Change) -> Result:
+        try:
+            self._may()
+            return Result(change.id, True, self._write(change))
+        except MeshwrightError as error:
+            if isinstance(error, ClusterError) and error.status in (0, 401) and not self._over:
+                self._over = error
+            return Result(change.id, False, why=error.message, hint=error.hint)
+
+    def _may(self) -> None:
+        if self._stopped.is_set():
+            raise ConflictError("not written: it was interrupted", "apply again")
+        if self._over:
+            raise MeshwrightError(f"not written: {self._over.message}", self._over.hint)
+        self.lock()
+
+    def _write(self, change: Change) -> Attrs:
+        there, live = self.seen.resources.get(change.id), self.seen.live.get(change.id)
+        if live is None:
+            if there and there.blocked:
+                raise ClusterError(there.blocked.why, there.blocked.hint)
+            if change.wanted is None:
+                return {}
+            if change.before is not None:
+                raise _moved(change.id, "it is gone")
+            return self._create(place(change.id), change.wanted)
+        assert there is not None
+        if change.wanted is not None and same(there.attrs, change.wanted) and not there.blocked:
+            return there.attrs
+        if not self._as_planned(change, there.attrs, there.blocked, live):
+            raise _moved(change.id, "it is not what the plan saw")
+        if change.wanted is None:
+            return self._delete(place(change.id), change.before or {}, live)
+        return self._update(place(change.id), change.before, change.wanted, live)
+
+    def _as_planned(self, change: Change, attrs: Attrs, blocked: Blocked | None, live: Object) -> bool:
+        if change.before is not None:
+            return same(attrs, change.before)
+        if blocked:
+            raise ClusterError(f"somebody else took the name since the plan: {blocked.why}", blocked.hint)
+        # the cluster itself makes the account of a new namespace
+        return bool(change.id.endswith("/default") and not any(h.ours for h in managed.holders(live)))
+
+    def _create(self, where: Place, wanted: Attrs) -> Attrs:
+        """Without force: whoever took the name meanwhile keeps it, and is named."""
+        got = self._patiently(lambda: self.cluster.apply(where.path, dict(wanted), manager=MANAGER))
+        return project.view(_typed(got, where), wanted).attrs
+
+    def _patiently(self, ask: Callable[[], Object]) -> Object:
+        end = time.monotonic() + QUOTA_SETTLES
+        while True:
+            self._may()
+            try:
+                return ask()
+            except ClusterError as error:
+                unknown = error.status == 403 and "status unknown for quota" in error.message
+                if not unknown or time.monotonic() > end:
+                    raise
+            time.sleep(0.2)
+
+    def _update(self, where: Place, before: Attrs | None, wanted: Attrs, live: Object) -> Attrs:
+        for _ in range(ROUNDS):
+            if since := live["metadata"].get("deletionTimestamp"):
+                raise ClusterError(f"it is being deleted since {since}", "wait until it is gone, then apply again")
+            try:
+                return self._force(where, wanted, live)
+            except ClusterError as error:
+                if error.status != 409:
+                    raise
+            found = again(self.cluster, where)
+            if found is None:
+                raise _moved(where.id, "it is gone")
+            live = found
+            if before is not None and not _no_news(project.view(live, wanted).attrs, before, wanted):
+                raise _moved(where.id, "somebody else changed it just now")
+        raise ClusterError("others changed it again and again while it was written", "find out who does; apply again")
+
+    def _force(self, where: Place, wanted: Attrs, live: Object) -> Attrs:
+        """Take away what is not declared, then apply what is, then let go of what others held only because of that."""
+        now = project.view(live, wanted)
+        if _differs(now.attrs, wanted, _UNCHANGEABLE.get(where.kind.key, ())):
+            return self._recreate(where, wanted, live)
+        if now.strays:
+            live = self._mend(where, wanted, live, now.strays)
+        self._may()
+        body = _with(wanted, {"resourceVersion": live["metadata"]["resourceVersion"]})
+        got = _typed(self.cluster.apply(where.path, body, manager=MANAGER, force=True), where)
+        if left := project.view(got, wanted).strays:
+            got = self._mend(where, wanted, got, left)
+        return project.view(got, wanted).attrs
+
+    def _mend(self, where: Place, wanted: Attrs, live: Object, strays: Iterable[Path]) -> Object:
+        """One patch that makes the object whole, so that no wall is ever in between two shapes.
+
+        A default that somebody wrote out keeps its value when it is taken away; so his name is taken off it too.
+        """
+        self._may()
+        meta = live["metadata"]
+        more: dict[str, Any] = {"resourceVersion": meta["resourceVersion"]}
+        if entries := managed.without(meta.get("managedFields") or (), strays):
+            more["managedFields"] = entries
+        body = _with(wanted, more)
+        for path in strays:
+            inner = body
+            for step in path[:-1]:
+                inner = inner.setdefault(step, {})
+            inner[path[-1]] = None
+        return _typed(self.cluster.merge(where.path, body, manager=MANAGER), where)
+
+    def _recreate(self, where: Place, wanted: Attrs, live: Object) -> Attrs:
+        self._remove(where, live)
+        return self._create(where, wanted)
+
+    def _delete(self, where: Place, before: Attrs, live: Object) -> Attrs:
+        found: Object | None = live
+        for _ in range(ROUNDS):
+            if found is None:
+                return {}
+            if not same(project.view(found, None).attrs, project.view(live, None).attrs):
+                raise _moved(where.id, "somebody else changed it just now")
+            try:
+                self._remove(where, found)
+            except ClusterError as error:
+                if error.status != 409:
+                    raise
+                found = again(self.cluster, where)
+                continue
+            if where.kind.key == "namespace":
+                self._gone(where)
+            return {}
+        raise ClusterError("others changed it again and again while it was deleted", "find out who does; apply again")
+
+    def _remove(self, where: Place, live: Object) -> None:
+        """Delete exactly this object. A finalizer would leave it in force for as long as somebody likes."""
+        self._may()
+        meta = live["metadata"]
+        if meta.get("finalizers"):
+            body = {"metadata": {"resourceVersion": meta["resourceVersion"], "finalizers": None}}
+            meta = self.cluster.merge(where.path, body, manager=MANAGER)["metadata"]
+            self._may()
+        self.cluster.delete(where.path, uid=meta["uid"], version=meta["resourceVersion"])
+
+    def _gone(self, where: Place) -> None:
+        end = time.monotonic() + NAMESPACE_GOES
+        while again(self.cluster, where):
+            self._may()
+            if time.monotonic() > end:
+                raise ClusterError(
+                    "it is being deleted, but something in it holds it up",
+                    f"see kubectl get namespace {where.name} -o yaml, under status.conditions",
+                )
+            time.sleep(0.5)
+
+
+def _moved(id: str, how: str) -> ConflictError:
+    return ConflictError(f"changed since the plan: {how}", "run `meshwright plan` again and look at what changed")
+
+
+def _typed(got: Object, where: Place) -> Object:
+    return {**got, "apiVersion": where.kind.api, "kind": where.kind.name}
+
+
+def _with(wanted: Attrs, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest, as deep a copy as is changed here, with more metadata."""
+    copy = {key: _copied(value) for key, value in wanted.items()}
+    copy["metadata"].update(more)
+    return copy
+
+
+def _copied(value: Any) -> Any:
+    return {key: _copied(inner) for key, inner in value.items()} if isinstance(value, Mapping) else value
+
+
+def _differs(attrs: Attrs, wanted: Attrs, paths: Iterable[Path]) -> bool:
+    return any(f.path[: len(path)] == path for path in paths for f in fields(attrs, wanted))
+
+
+def _no_news(attrs: Attrs, before: Attrs, wanted: Attrs) -> bool:
+    """Whether whatever is still not as wanted is as it was before: a part may be written already."""
+    known = {field.path: field.old for field in fields(before, wanted)}
+    return all(f.path in known and same(f.old, known[f.path]) for f in fields(attrs, wanted))
