@@ -67,7 +67,13 @@ def _texts(out: Output, where: World, offline: bool) -> dict[str, str]:
         raise MeshwrightError(
             "the file has no kubernetes section, so there is nothing to render", "add `kubernetes: {}` to it"
         )
-    found = documents.documents(mesh, state.state(mesh, _facts(out, where, offline)).values())
+    wanted = state.state(mesh, _facts(out, where, offline))
+    if shut := sorted(id.rpartition("/")[2] for id in wanted if id.startswith("kubernetes/quarantine/")):
+        out.note(
+            f"in quarantine: {', '.join(shut)}; their walls are in these files, but only `meshwright apply` ends what"
+            " runs there and takes the bindings away that their owners made"
+        )
+    found = documents.documents(mesh, wanted.values())
     first = f"{documents.mark(mesh.name)} edit the mesh file and render again, not this file.\n"
     return {path: first + emit.text(manifests) for path, manifests in found.items()}
 

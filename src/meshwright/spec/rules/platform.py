@@ -109,7 +109,8 @@ def files(scene: Scene) -> Iterator[Fault]:
 
 
 def _path(path: Path, name: str) -> Iterator[Fault]:
-    if not name or name.startswith(("/", "~")) or ".." in name.split("/") or name.endswith("/"):
+    parts = name.split("/")
+    if not parts[-1] or name.startswith(("/", "~")) or ".." in parts or not name.isprintable():
         yield Fault(path, "not a path below the folder", "write it as kubernetes/apps/x.yaml")
     for word in _placeholder.findall(name):
         if word not in _FIELDS:

@@ -1,0 +1,194 @@
+"""`meshwright render DIR` on the disk: ours is written, what is not is left alone, nothing leaves the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from door import REFERENCE, Door
+
+APPS = "kubernetes/apps"
+HAM = f"{APPS}/ham/hamilton-rbac.yaml"
+ALL = f"{APPS}/mesh-peers/collective-mesh.yaml"
+OFFLINE = REFERENCE.read_text().replace("kubernetes:\n", 'kubernetes:\n  version: "1.36"\n', 1)
+GOLDEN = Path(__file__).parents[1] / "render/golden"
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Door:
+    found = Door(tmp_path)
+    found.mesh(OFFLINE)
+    return found
+
+
+def render(door: Door, *arguments: str) -> dict[str, str]:
+    """Runs `render out`, expects it to go well, and gives path -> state."""
+    done = door("render", "out", "--offline", "-o", "json", *arguments)
+    assert done.returncode == 0, done.stderr
+    files: dict[str, str] = json.loads(done.stdout)["files"]
+    return files
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_the_files_of_a_tenant_and_of_the_deployer_read_as_expected(door: Door, update: bool) -> None:
+    render(door)
+    for path in (HAM, f"{APPS}/mesh-peers/collective-deployer-rbac.yaml"):
+        got, expected = (door.folder / "out" / path).read_text(), GOLDEN / Path(path).name
+        if update:
+            expected.parent.mkdir(exist_ok=True)
+            expected.write_text(got)
+        assert got == expected.read_text()
+
+
+def test_a_second_run_touches_nothing(door: Door) -> None:
+    assert set(render(door).values()) == {"new"}
+    before = {path: (door.folder / "out" / path).stat().st_mtime_ns for path in tree(door.folder / "out")}
+    assert set(render(door).values()) == {"unchanged"}
+    assert {path: (door.folder / "out" / path).stat().st_mtime_ns for path in before} == before
+
+
+def test_two_runs_make_the_same_bytes(door: Door) -> None:
+    render(door)
+    assert door("render", "other", "--offline", env={"PYTHONHASHSEED": "7"}).returncode == 0
+    assert tree(door.folder / "out") == tree(door.folder / "other")
+
+
+def test_a_change_of_the_mesh_changes_the_files_it_is_about(door: Door) -> None:
+    render(door)
+    door.mesh(OFFLINE.replace("namespace: ham}", "namespace: ham, tenant: {quota: {pods: 7}}}"))
+    assert {path for path, state in render(door).items() if state == "changed"} == {HAM}
+    assert 'pods: "7"' in (door.folder / "out" / HAM).read_text()
+
+
+def test_check_writes_nothing_and_says_what_differs(door: Door) -> None:
+    done = door("render", "out", "--offline", "--check")
+    assert done.returncode == 2
+    assert not (door.folder / "out").exists()
+    render(door)
+    assert door("render", "out", "--offline", "--check").returncode == 0
+    (door.folder / "out" / HAM).write_text((door.folder / "out" / HAM).read_text() + "# by hand\n")
+    done = door("render", "out", "--offline", "--check", "-o", "json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["files"][HAM] == "changed"
+    assert "by hand" in (door.folder / "out" / HAM).read_text()
+
+
+def test_what_belongs_to_nothing_any_more_is_told_and_goes_only_when_asked(door: Door) -> None:
+    render(door)
+    (door.folder / "out/.git").mkdir()
+    hidden = door.folder / "out/.git/copy.yaml"
+    hidden.write_bytes((door.folder / "out" / HAM).read_bytes())
+    stranger = door.folder / "out/kubernetes/own.yaml"
+    stranger.write_text("# Made by hand\n")
+    other = door.folder / "out/kubernetes/other.yaml"
+    other.write_text("# Made by meshwright for the mesh collective-mesh-2: another one\n")
+    door.mesh(re.sub(r"(?m)^  tenant: .*\n", "", OFFLINE))
+    done = door("render", "out", "--offline")
+    assert f"left over  {HAM}" in done.stdout
+    assert "--prune" in done.stderr
+    assert (door.folder / "out" / HAM).exists()
+    assert door("render", "out", "--offline", "--check").returncode == 2
+    assert render(door, "--prune")[HAM] == "removed"
+    assert not (door.folder / "out" / HAM).exists()
+    assert stranger.exists()
+    assert other.exists(), "another mesh's"
+    assert hidden.exists()
+    assert door("render", "out", "--offline", "--check").returncode == 0
+
+
+def test_a_file_that_is_not_ours_stops_everything(door: Door) -> None:
+    path = door.folder / "out" / ALL
+    path.parent.mkdir(parents=True)
+    path.write_text("apiVersion: v1\n")
+    done = door("render", "out", "--offline")
+    assert done.returncode == 1
+    assert f"left alone: out/{ALL}" in done.stderr
+    assert tree(door.folder / "out") == {ALL: b"apiVersion: v1\n"}
+    assert door("render", "out", "--offline", "--check").returncode == 2
+    assert render(door, "--force")[ALL] == "foreign"
+    assert path.read_text().startswith("# Made by meshwright")
+
+
+def test_a_link_that_leads_out_of_the_folder_is_refused(door: Door) -> None:
+    outside = door.folder / "outside"
+    outside.mkdir()
+    (door.folder / "out/kubernetes").mkdir(parents=True)
+    (door.folder / "out/kubernetes/apps").symlink_to(outside)
+    done = door("render", "out", "--offline")
+    assert done.returncode == 1
+    assert "leads out of out" in done.stderr
+    assert not list(outside.iterdir())
+
+
+def test_a_link_in_place_of_a_file_is_refused(door: Door) -> None:
+    target = door.folder / "out/real.yaml"
+    path = door.folder / "out" / HAM
+    path.parent.mkdir(parents=True)
+    target.write_text("x: 1\n")
+    path.symlink_to(target)
+    done = door("render", "out", "--offline", "--force")
+    assert done.returncode == 1
+    assert "not a plain file" in done.stderr
+    assert target.read_text() == "x: 1\n"
+
+
+def test_the_folder_itself_may_be_a_link(door: Door) -> None:
+    (door.folder / "real").mkdir()
+    (door.folder / "out").symlink_to("real")
+    render(door)
+    assert (door.folder / "real" / HAM).exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda out: (out / HAM).mkdir(parents=True), "not a plain file"),
+        (lambda out: (out.mkdir(), (out / "kubernetes").write_text("")), "Not a directory"),
+        (lambda out: out.write_text(""), "Not a directory"),
+        (lambda out: (out.mkdir(), (out / "kubernetes").symlink_to("kubernetes")), "kubernetes"),
+        (lambda out: ((out / HAM).parent.mkdir(parents=True), os.mkfifo(out / HAM)), "not a plain file"),
+    ],
+    ids=["folder", "file-on-the-way", "file-as-folder", "link-to-itself", "pipe"],
+)
+def test_whatever_stands_in_the_way_is_one_clear_error(door: Door, make, said) -> None:  # type: ignore[no-untyped-def]
+    make(door.folder / "out")
+    done = door("render", "out", "--offline")
+    assert done.returncode == 1, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("next: ")
+
+
+def test_a_path_with_a_nul_in_it_is_an_error(door: Door) -> None:
+    door.mesh(OFFLINE + '  access: "a\\0b.yaml"\n')
+    done = door("render", "out", "--offline")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_the_version_must_be_known(door: Door) -> None:
+    door.mesh(REFERENCE.read_text())
+    done = door("render", "out", "--offline")
+    assert done.returncode == 1
+    assert 'kubernetes: {version: "1.36"}' in done.stderr
+    assert not (door.folder / "out").exists()
+
+
+def test_without_the_cluster_it_says_what_it_could_not_look_at(door: Door) -> None:
+    for arguments in (["--offline"], []):
+        done = door("render", "out", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert "a namespace whose peer is out is not in these files" in done.stderr
+
+
+def test_without_a_kubernetes_section_there_is_nothing_to_render(door: Door) -> None:
+    door.mesh((REFERENCE.parents[1] / "minimal/mesh.yaml").read_text())
+    done = door("render", "out")
+    assert done.returncode == 1
+    assert "no kubernetes section" in done.stderr
