@@ -95,10 +95,14 @@ def _end(peer: Object) -> str:
     if block := peer.get("ipBlock"):
         but = len(block.get("except") or ())
         return f"{block.get('cidr', '')}{f' but {but} ranges' if but else ''}"
-    place = _selected(peer["namespaceSelector"]) if "namespaceSelector" in peer else ""
+    where = _spaces(peer["namespaceSelector"]) if "namespaceSelector" in peer else "this namespace"
     pods = _selected(peer["podSelector"]) if "podSelector" in peer else ""
-    where = f"namespaces {place or 'all'}" if "namespaceSelector" in peer else "this namespace"
     return f"{where}, pods {pods}" if pods else where
+
+
+def _spaces(selector: Object) -> str:
+    name = _at(selector, "matchLabels").get("kubernetes.io/metadata.name")
+    return f"namespace {name}" if name else f"namespaces {_selected(selector) or 'all'}"
 
 
 def _selected(selector: Object) -> str:
@@ -123,7 +127,9 @@ def _policy_binding(it: Object) -> str:
     spec = _at(it, "spec")
     chosen = _at(spec, "matchResources", "namespaceSelector")
     where = f" in namespaces with {_selected(chosen)}" if _selected(chosen) else ""
-    return f"{', '.join(spec.get('validationActions') or ())} by {spec.get('policyName', '')}{where}"
+    named = _at(it, "metadata").get("name")
+    policy = "the policy of its name" if spec.get("policyName") == named else spec.get("policyName", "")
+    return f"{', '.join(spec.get('validationActions') or ())} by {policy}{where}"
 
 
 def _monitor(it: Object) -> str:

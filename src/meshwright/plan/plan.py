@@ -89,7 +89,15 @@ def make(wanted: Resources, actual: Resources, adopt: Collection[str] = ()) -> P
     waits = _waits(set(differing), wanted, actual)
     changes = {id: _change(wanted.get(id), actual.get(id), waits[id]) for id in differing}
     ordered = _order(changes)
-    return Plan(ordered, digest(ordered), tuple(_guard(ordered, wanted, actual)), blocked)
+    left = {
+        id: why for id, why in blocked.items() if _is_blocked(actual.get(id)) or _differs(wanted[id], actual.get(id))
+    }
+    return Plan(ordered, digest(ordered), tuple(_guard(ordered, wanted, actual)), left)
+
+
+def _is_blocked(there: Resource | None) -> bool:
+    """Whether it must be left alone for itself; what only stands on such a thing and is right needs nothing."""
+    return there is not None and there.blocked is not None
 
 
 def _blocked(wanted: Resources, actual: Resources, adopt: Collection[str]) -> dict[str, Blocked]:

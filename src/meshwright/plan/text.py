@@ -15,6 +15,8 @@ MARKS: Mapping[Verb, str] = {"create": "+", "update": "~", "delete": "-"}
 VERBS: tuple[Verb, ...] = ("create", "update", "delete")
 SECRET = "(secret)"  # noqa: S105
 _HALVES = ("saved", "live")
+MANY = 8
+"""So many things that wait for the same are named in a plan in short."""
 
 
 Brief = Callable[[str, Mapping[str, Any]], str]
@@ -27,7 +29,7 @@ def text(plan: Plan, brief: Brief | None = None) -> str:
     brief: how what is created or deleted is shown in one line. Without it every field is shown.
     """
     lines = [line for group in _groups(plan.changes, brief) for line in group]
-    lines += _left_alone(plan.blocked)
+    lines += _left_alone(plan.blocked, MANY if brief else len(plan.blocked))
     lines += [f"! this plan {reason}: it needs --force and a reason" for reason in plan.guard]
     return "\n".join([*lines, summary(plan)])
 
@@ -85,14 +87,14 @@ def printable(value: object) -> str:
 
 def _groups(changes: Iterable[Change], brief: Brief | None) -> Iterator[list[str]]:
     """The lines of each change. What is created or deleted alike in several places is said once, in its short form."""
+    said = [(change, _short(change, brief)) for change in changes]
+    place_left_out = Counter(key for change, short in said if (key := _alike(change, short, 2)))
     groups: dict[tuple[str, ...], list[Change]] = {}
-    for change in changes:
-        short = _short(change, brief)
-        system, kind, place, name = (*change.id.split("/", 3), "", "", "")[:4]
-        key: tuple[str, ...] = (change.id, short)
-        if short and place and name:
-            key = (change.verb, system, kind, name, short)
-        groups.setdefault(key, []).append(change)
+    for change, short in said:
+        key = _alike(change, short, 2)
+        if place_left_out[key] < 2:
+            key = _alike(change, short, -1)
+        groups.setdefault(key or (change.id, short), []).append(change)
     for key, group in groups.items():
         yield [f"{MARKS[group[0].verb]} {_together(group)}  {key[-1]}"] if key[-1] else _block(group[0])
 
@@ -102,16 +104,22 @@ def _short(change: Change, brief: Brief | None) -> str:
     return printable(brief(change.id, attrs)) if brief and attrs and not change.alarm and not change.secret else ""
 
 
+def _alike(change: Change, short: str, left_out: int) -> tuple[str, ...]:
+    """What a change has in common with others that are said in the same words, but for one part of the id."""
+    parts = change.id.split("/")
+    if not short or (left_out == 2 and len(parts) != 4):
+        return ()
+    parts[left_out] = ""
+    return (change.verb, *parts, short)
+
+
 def _together(group: list[Change]) -> str:
     """One id, or one for all: `kubernetes/limitrange/{ham,jake}/meshwright-limits`."""
-    if len(group) == 1:
-        return printable(group[0].id)
-    system, kind, _, name = group[0].id.split("/", 3)
-    places = ",".join(change.id.split("/", 3)[2] for change in group)
-    return printable(f"{system}/{kind}/{{{places}}}/{name}")
+    columns = zip(*(change.id.split("/") for change in group), strict=True)
+    return printable("/".join(c[0] if len(set(c)) == 1 else f"{{{','.join(c)}}}" for c in columns))
 
 
-def _left_alone(blocked: Mapping[str, Blocked]) -> Iterator[str]:
+def _left_alone(blocked: Mapping[str, Blocked], most: int) -> Iterator[str]:
     """What is not touched, and why: `!` for what is somebody else's, `.` for what only waits, together by reason."""
     waiting: dict[tuple[str, str], list[str]] = {}
     for id, why in sorted(blocked.items()):
@@ -123,10 +131,12 @@ def _left_alone(blocked: Mapping[str, Blocked]) -> Iterator[str]:
             yield f"    next: {printable(why.hint)}"
     for (reason, hint), ids in waiting.items():
         if len(ids) == 1:
-            yield f". {printable(ids[0])}  waits: {printable(reason)}"
+            yield f". {printable(ids[0])}  {printable(reason)}"
         else:
-            yield f". {len(ids)} wait: {printable(reason)}"
-            yield from (f"    {printable(id)}" for id in ids)
+            yield f". {len(ids)} things: {printable(reason)}"
+            yield from (f"    {printable(id)}" for id in ids[:most])
+        if len(ids) > most:
+            yield f"    and {len(ids) - most} more"
         if hint:
             yield f"    next: {printable(hint)}"
 
