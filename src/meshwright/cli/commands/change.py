@@ -106,7 +106,7 @@ def apply(
     from meshwright import flow
 
     where, view, todo = _planned(out, systems, adopted)
-    if not todo:
+    if not todo and not (digest and todo.conflicts):
         return out.result({**_plan_json(todo, view), "results": []}, _plan_text(out, todo, view))
     flow.allow(todo, digest, force)
     out.say(_plan_text(out, todo, view))

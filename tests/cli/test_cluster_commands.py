@@ -1,0 +1,207 @@
+"""plan, apply, drift, render against a real API server; what kubectl makes of the rendered files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from door import REFERENCE, Door
+
+from controlplane import ControlPlane
+from meshwright.lab.cluster import programs
+
+pytestmark = pytest.mark.cluster
+SPACES = ("ham", "bryce", "jake", "steve")
+
+
+class Cluster(Door):
+    """The program with a kubeconfig, on a mesh whose names in the cluster are its own."""
+
+    def __init__(self, folder: Path, plane: ControlPlane, prefix: str) -> None:
+        super().__init__(folder)
+        self.plane, self.prefix = plane, prefix
+        self.env["KUBECONFIG"] = str(plane.kubeconfig)
+        text = re.sub(rf"\bnamespace: ({'|'.join(SPACES)})\b", rf"namespace: {prefix}-\1", REFERENCE.read_text())
+        text = re.sub(r"\b(name|reader): (collective-mesh|[a-z]*-deployer|[a-z-]*-reader)\b", rf"\1: {prefix}-\2", text)
+        text = text.replace("\nkubernetes:\n", f"\nkubernetes:\n  access: {{namespace: {prefix}-access}}\n")
+        self.mesh(text)
+
+    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done: subprocess.CompletedProcess[str] = self(*arguments)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done
+
+    def kubectl(self, *arguments: str, stdin: str = "", program: str = "") -> str:
+        done = self.plane.kubectl(*arguments, stdin=stdin.encode(), program=program)
+        assert done.returncode == 0, done.stderr.decode()
+        assert done.stderr == b"", "not even a warning"
+        return done.stdout.decode()
+
+    def rendered(self) -> dict[str, list[str]]:
+        """The arguments of kubectl for each file, in the order that render says."""
+        order = json.loads(self.run("render", "out", "-o", "json").stdout)["order"]
+        return {path: ["-f", str(self.folder / "out" / path)] for path in order}
+
+
+@pytest.fixture
+def operator(cluster: ControlPlane) -> None:
+    """An API server that knows monitors."""
+    for kind in ("servicemonitors", "podmonitors"):
+        path = programs.crds() / f"monitoring.coreos.com_{kind}.yaml"
+        assert cluster.kubectl("apply", "--server-side", "-f", str(path)).returncode == 0
+        name = f"customresourcedefinition/{kind}.monitoring.coreos.com"
+        assert cluster.kubectl("wait", "--for=condition=established", "--timeout=30s", name).returncode == 0
+
+
+@pytest.fixture
+def no_operator(cluster: ControlPlane) -> None:
+    """An API server that knows none."""
+    names = [f"{kind}.monitoring.coreos.com" for kind in ("servicemonitors", "podmonitors")]
+    assert cluster.kubectl("delete", "customresourcedefinition", "--ignore-not-found", *names).returncode == 0
+
+
+@pytest.fixture
+def house(tmp_path: Path, cluster: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    prefix = f"cli{abs(hash(request.node.name)) % 10**6}"
+    yield Cluster(tmp_path, cluster, prefix)
+    kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings,namespaces"
+    mesh = f"meshwright.io/mesh={prefix}-collective-mesh"
+    cluster.kubectl("delete", kinds, "-l", mesh, "--wait=false")
+    cluster.kubectl("delete", "serviceaccounts", "-n", "default", "-l", mesh)
+
+
+def kubectls() -> list[str]:
+    """The kubectl that the tests use, and the machine's where that is another one."""
+    found = {"", shutil.which("kubectl", path="/usr/bin:/usr/local/bin") or ""}
+    built = programs.own() / "kubectl"
+    return sorted(found | ({str(built)} if built.exists() else set()))
+
+
+@pytest.mark.usefixtures("operator")
+@pytest.mark.parametrize("program", kubectls())
+def test_kubectl_applies_the_tree_without_a_warning_and_leaves_an_empty_plan(house: Cluster, program: str) -> None:
+    files = [word for words in house.rendered().values() for word in words]
+    said = house.kubectl("apply", "--server-side", "--validate=strict", *files, program=program)
+    assert said.count("serverside-applied") > 100
+    assert house.run("plan", "--only", "kubernetes").stdout.startswith("Nothing to do. digest ")
+    assert house.run("drift", "--only", "kubernetes").stdout == "no drift\n"
+    assert house.run("render", "out", "--check").stdout.endswith("every file is right\n")
+    again = house.kubectl("apply", "--server-side", *files, program=program)
+    assert again == said
+
+
+@pytest.mark.usefixtures("operator")
+def test_what_apply_made_is_what_the_files_say(house: Cluster) -> None:
+    assert house.run("plan", "--only", "kubernetes", code=2).stdout.count("\n") < 100, "one screen or two, not thirty"
+    house.run("apply", "--yes", "--only", "kubernetes")
+    house.run("plan", "--only", "kubernetes")
+    files = [word for words in house.rendered().values() for word in words]
+    assert house.kubectl("diff", "--server-side", *files) == ""
+    space = f"{house.prefix}-jake"
+    house.kubectl("delete", "rolebinding", "-n", space, "meshwright-admin")
+    assert house.plane.kubectl("diff", "--server-side", *files).returncode == 1, "it can see a difference"
+
+
+@pytest.mark.usefixtures("no_operator")
+def test_without_the_operator_the_other_files_apply_and_monitors_wait(house: Cluster) -> None:
+    files = house.rendered()
+    monitors = next(path for path in files if "observability" in path)
+    fresh = f"--cache-dir={house.folder / 'kubectl'}"  # what it learned before the kinds went is of no use
+    done = house.plane.kubectl("apply", fresh, "--server-side", *[word for words in files.values() for word in words])
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.decode().splitlines() if not line.startswith("ensure CRDs")]
+    assert len(errors) == 8
+    assert all(monitors in line for line in errors), errors
+    plan = house.run("plan", "--only", "kubernetes")
+    assert "4 things: waits for the CRD servicemonitors" in plan.stdout
+    assert "Nothing to do, 8 waiting. digest" in plan.stdout
+    assert house.run("apply", "--only", "kubernetes").stdout == plan.stdout
+
+
+def test_somebody_elses_thing_is_named_left_alone_and_adopted_only_by_its_name(house: Cluster) -> None:
+    space = f"{house.prefix}-ham"
+    id = f"kubernetes/limitrange/{space}/meshwright-limits"
+    house.run("apply", "--yes", "--only", "kubernetes")
+    house.kubectl("delete", "limitrange", "-n", space, "meshwright-limits")
+    foreign = {
+        "apiVersion": "v1",
+        "kind": "LimitRange",
+        "metadata": {"name": "meshwright-limits", "namespace": space},
+        "spec": {"limits": [{"type": "Container", "default": {"cpu": "9"}}]},
+    }
+    house.kubectl("create", "-f", "-", stdin=json.dumps(foreign))
+
+    plan = house.run("plan", "--only", "kubernetes", code=2)
+    assert re.search(rf"^! {id}  HOSTILE  conflict: .*", plan.stdout, re.M)
+    assert house.run("drift", "--only", "kubernetes", code=2).stdout.splitlines()[-1].count("HOSTILE") == 1
+    document = json.loads(house.run("drift", "--only", "kubernetes", "-o", "json", code=2).stdout)
+    assert document["drift"] is True
+    assert [(b["id"], b["hostile"]) for b in document["blocked"] if b["kind"] == "conflict"] == [(id, True)]
+
+    applied = house.run("apply", "--yes", "--only", "kubernetes")
+    assert "Nothing to do, 1 left alone: somebody else's" in applied.stdout
+    assert "9" in house.kubectl("get", "limitrange", "-n", space, "-o", "jsonpath={.items[*].spec.limits[*].default}")
+
+    wrong = house.run("plan", "--only", "kubernetes", "--adopt", f"{id}x", code=1)
+    assert f"{id}x is not somebody else's" in wrong.stderr
+    assert f"could be taken over: {id}" in wrong.stderr
+    adopting = json.loads(house.run("plan", "--only", "kubernetes", "--adopt", id, "-o", "json", code=2).stdout)
+    assert [change["id"] for change in adopting["changes"]] == [id]
+    refused = house.run("apply", adopting["digest"], "--only", "kubernetes", code=1)
+    assert "the plan is now" in refused.stderr, "that digest was of a plan that adopts"
+    house.run("apply", adopting["digest"], "--adopt", id, "--only", "kubernetes")
+    assert house.run("drift", "--only", "kubernetes").stdout.endswith("no drift\n")
+
+
+def test_a_label_that_was_taken_off_is_hostile_drift_and_mended(house: Cluster) -> None:
+    house.run("apply", "--yes", "--only", "kubernetes")
+    space = f"{house.prefix}-jake"
+    house.kubectl("label", "resourcequota", "-n", space, "meshwright-quota", "meshwright.io/mesh-")
+    drift = house.run("drift", "--only", "kubernetes", code=2)
+    assert re.search(rf"^~ kubernetes/resourcequota/{space}/meshwright-quota  HOSTILE", drift.stdout, re.M)
+    assert "1 thing is not as the file says, 1 HOSTILE" in drift.stdout
+    house.run("apply", "--yes", "--only", "kubernetes")
+    house.run("drift", "--only", "kubernetes")
+
+
+def test_full_shows_every_field_and_says_the_same_digest(house: Cluster) -> None:
+    short = house.run("plan", "--only", "kubernetes", code=2).stdout
+    full = house.run("plan", "--only", "kubernetes", "--full", code=2).stdout
+    assert full.count("\n") > 10 * short.count("\n")
+    assert "    spec.hard.pods: 30" in full
+    assert short.splitlines()[-1] == full.splitlines()[-1]
+
+
+@pytest.mark.parametrize("arguments", [["plan"], ["plan", "--only", "kubernetes"], ["apply", "--yes"], ["drift"]])
+def test_a_cluster_that_cannot_be_asked_is_one_sentence_and_a_way_around(house: Cluster, arguments: list[str]) -> None:
+    text = house.plane.kubeconfig.read_text()
+    gone = house.folder / "gone"
+    gone.write_text(text.replace(house.plane.server, "https://127.0.0.1:9"))
+    for kubeconfig in (str(gone), str(house.folder / "none")):
+        done = house(*arguments, env={"KUBECONFIG": kubeconfig})
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("next: ")
+        assert "--only files --only hub" in done.stderr.splitlines()[-1]
+
+
+def test_the_hub_is_planned_without_the_cluster_and_the_cluster_without_the_hub(house: Cluster) -> None:
+    done = house("plan", "--only", "hub", env={"KUBECONFIG": str(house.folder / "none")})
+    assert "over ssh" in done.stderr, "the hub was asked, not the cluster"
+    assert "--only kubernetes" in done.stderr
+    house.run("plan", "--only", "kubernetes", code=2)
+
+
+def test_a_namespace_in_quarantine_is_in_the_files_and_render_says_what_it_cannot_do(house: Cluster) -> None:
+    house.run("apply", "--yes", "--only", "kubernetes")
+    house.run("peer", "disable", "jake")
+    done = house.run("render", "out")
+    assert f"in quarantine: {house.prefix}-jake" in done.stderr
+    text = "".join(path.read_text() for path in (house.folder / "out").rglob("*.yaml"))
+    assert re.search(rf"kind: Namespace\nmetadata:\n  name: {house.prefix}-jake\n", text)
+    assert "peer-jake" not in text
