@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from meshwright.errors import ClusterError
 from meshwright.io import host
@@ -54,17 +55,20 @@ def judged(status: int, headers: Mapping[str, str], content: bytes, login: Login
 
 
 def _gibberish(status: int, headers: Mapping[str, str], content: bytes, login: Login) -> Failure:
-    """An answer that is no JSON of an API server: a proxy's page, or half an answer."""
+    """An answer that is no JSON of an API server: a proxy's page, or half an answer. Its status means nothing then."""
     kind = headers.get("content-type", "").partition(";")[0] or "no content type"
     if kind == "application/json":
         what = f"the answer of {login.server} is cut off or garbled (status {status})"
-        return Failure(ClusterError(what, "try again; if it stays, look at what is between", status), fleeting=True)
+        return Failure(ClusterError(what, "try again; if it stays, look at what is between"), fleeting=True)
     if status == 401:
         return Failure(_unaccepted(login))
+    if status == 404 and "audit-id" in headers:
+        # an API server, asked for a path of a kind that it does not have
+        return Failure(ClusterError(f"{login.server}: it has no such kind of object", "", 404, "NotFound"))
     what = f"{login.server} answered {status} with {kind}, which is not what an API server says"
     hint = f"a proxy or another service answers there; check `server` of context {login.context!r}"
     return Failure(
-        ClusterError(what, hint, status), fleeting=status in BUSY, untouched=status == 429, after=_after(headers, {})
+        ClusterError(what, hint), fleeting=status in BUSY, untouched=status == 429, after=_after(headers, {})
     )
 
 
@@ -142,7 +146,7 @@ def unanswered(error: Exception, login: Login, via: str, method: str) -> Failure
     what, hint = _unreached(causes, error, where, login)
     if not unsent and method not in {"GET", "HEAD"}:
         hint = f"it may or may not have done what was asked: look with `meshwright plan`; {hint}"
-    hung = isinstance(error, httpx2.TimeoutException)
+    hung = isinstance(error, httpx2.TimeoutException) and not unsent
     final = isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.LocalProtocolError)
     dns = any(isinstance(each, socket.gaierror) and each.errno != socket.EAI_AGAIN for each in causes)
     return Failure(ClusterError(what, hint), untouched=unsent, fleeting=not (final or dns), hung=hung)
@@ -173,7 +177,7 @@ def _unreached(causes: list[BaseException], error: Exception, where: str, login:
 def _tls(error: ssl.SSLError, login: Login, where: str) -> ClusterError:
     code = getattr(error, "verify_code", 0)
     if code in {62, 64}:
-        name = login.tls_name or re.sub(r"^https?://", "", login.server)
+        name = login.tls_name or urlsplit(login.server).hostname
         return ClusterError(
             f"{where}: the server's certificate does not name {name}",
             "add that name or address to the certificate's list (SAN; tls-san of k3s), or use one that is in it: "

@@ -73,7 +73,8 @@ class Connection:
                 if self._credentials.renew(identity):
                     continue
             wait = max(found.after, delay * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the load, hides nothing
-            if hung or not found.passing(request.again) or time.monotonic() + wait - begun > self._left():
+            late = time.monotonic() + wait - begun > self._left() and not found.hung
+            if late or hung or not found.passing(request.again):
                 raise found.error
             hung = found.hung
             time.sleep(wait)

@@ -23,6 +23,7 @@ Objects = list[Object]
 PAGE = 2000
 """Objects in one answer to a LIST; what is more comes in pages."""
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+ONE_METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
 class Cluster:
@@ -127,14 +128,18 @@ class Cluster:
                 return items
 
     def apply(self, path: str, body: Object, *, manager: str, force: bool = False, dry_run: bool = False) -> Object:
-        """Server-side apply with strict field validation."""
+        """Server-side apply with strict field validation. Of a Secret the answer is only the metadata."""
         query = _writing(manager, dry_run) | {"force": "true" if force else "false"}
-        return self._send("PATCH", path, query, body, kind="application/apply-patch+yaml", again=True)
+        kind = "application/apply-patch+yaml"
+        return self._send("PATCH", path, query, body, kind=kind, again=True, accept=_answer(path))
 
     def merge(self, path: str, body: Object, *, manager: str) -> Object:
-        """JSON merge patch (RFC 7386): null takes a field away. With metadata.resourceVersion it is compare-and-set."""
-        kind = "application/merge-patch+json"
-        return self._send("PATCH", path, _writing(manager), body, kind=kind, again=not _version(body))
+        """JSON merge patch (RFC 7386): null takes a field away. With metadata.resourceVersion it is compare-and-set.
+
+        Of a Secret the answer is only the metadata.
+        """
+        kind, again = "application/merge-patch+json", not _version(body)
+        return self._send("PATCH", path, _writing(manager), body, kind=kind, again=again, accept=_answer(path))
 
     def create(self, path: str, body: Object, *, manager: str = "", dry_run: bool = False) -> Object:
         """POST to a collection, or to a subresource such as .../token and selfsubjectaccessreviews."""
@@ -196,6 +201,11 @@ def _named(item: Object, page: Object) -> Object:
     """An item of a list with its apiVersion and kind first, as an object of its own has them."""
     kind = page["kind"].removesuffix("List")
     return {"apiVersion": page["apiVersion"], "kind": kind, **item}
+
+
+def _answer(path: str) -> str:
+    """What a PATCH is to answer with: what is in a Secret stays where it is."""
+    return ONE_METADATA if path.split("/")[-2] == "secrets" else "application/json"
 
 
 def _writing(manager: str, dry_run: bool = False) -> dict[str, str]:

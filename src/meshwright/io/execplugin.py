@@ -35,7 +35,7 @@ class Answer:
     until: float = float("inf")
 
 
-def ask(login: Login, where: str, timeout: float = TIMEOUT) -> Answer:
+def ask(login: Login, where: str) -> Answer:
     """Run the plugin of the user. ClusterError when it is missing, fails, or says what cannot be used."""
     plugin = login.account["exec"]
     if not isinstance(plugin, dict):
@@ -55,7 +55,7 @@ def ask(login: Login, where: str, timeout: float = TIMEOUT) -> Answer:
     env = {**os.environ, **{str(e["name"]): str(e["value"]) for e in plugin.get("env") or ()}}
     env["KUBERNETES_EXEC_INFO"] = json.dumps(_info(login, plugin, version))
     try:
-        done = process.run([command, *map(str, plugin.get("args") or ())], timeout=timeout, env=env)
+        done = process.run([command, *map(str, plugin.get("args") or ())], timeout=TIMEOUT, env=env)
     except (HostError, OSError) as error:
         why = error.message if isinstance(error, HostError) else str(error.strerror)
         raise ClusterError(f"{where}: the credential plugin {command} cannot be run: {why}", "run it by hand") from None
