@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import quote
 
-from meshwright.desired.facts import Facts
-from meshwright.io.cluster import Cluster
+from meshwright.desired.facts import ClusterFacts, Facts, TenantNamespace
+from meshwright.desired.kubernetes.bindings import foreign
+from meshwright.desired.kubernetes.quarantine import marked
+from meshwright.desired.names import MESH, PEER
+from meshwright.desired.tenants import tenants
+from meshwright.errors import ClusterError
+from meshwright.io.cluster import Cluster, Object
+from meshwright.providers.kubernetes import inside
 from meshwright.spec.model import Address, Mesh
+
+FEW = 3
+"""Services that are asked for one by one; where there are more, all of the cluster's are listed."""
 
 
 def read(
@@ -16,9 +29,86 @@ def read(
     cluster: Cluster | None = None,
     now: datetime | None = None,
 ) -> Facts:
-    """The facts of this moment.
+    """The facts of this moment. ClusterError where the cluster cannot say them: what is not said is not gone.
 
     services: addresses of the file's `kubernetes:` services, as far as they are known without a cluster.
     """
-    moment = now or datetime.now(UTC)
-    return Facts(now=moment, services=services)
+    facts = Facts(now=now or datetime.now(UTC), services=services)
+    names = {n: s.kubernetes for n, s in mesh.services.items() if s.kubernetes and not s.address and n not in services}
+    if cluster is None:
+        return replace(facts, missing={name: f"there is no cluster to ask for {of}" for name, of in names.items()})
+    found, missing = _resolved(names, _services(cluster, set(names.values())) if names else {})
+    facts = replace(facts, services={**services, **found}, missing=missing)
+    return replace(facts, cluster=_cluster(mesh, facts, cluster)) if mesh.kubernetes else facts
+
+
+def _services(cluster: Cluster, wanted: set[str]) -> dict[str, Object]:
+    """Services of the cluster by NAMESPACE/NAME; those that do not exist are left out."""
+    if len(wanted) > FEW:
+        return {
+            f"{service['metadata']['namespace']}/{service['metadata']['name']}": service
+            for service in cluster.list("/api/v1/services")
+        }
+    out = {}
+    for name in sorted(wanted):
+        namespace, _, service = name.partition("/")
+        try:
+            out[name] = cluster.get(f"/api/v1/namespaces/{quote(namespace, '')}/services/{quote(service, '')}")
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+    return out
+
+
+def _resolved(
+    names: Mapping[str, str], there: Mapping[str, Object]
+) -> tuple[dict[str, tuple[Address, ...]], dict[str, str]]:
+    """The addresses of services by their name in the file; and why the others have none."""
+    found: dict[str, tuple[Address, ...]] = {}
+    missing = {}
+    for name, of in names.items():
+        addresses = _addresses(there[of]) if of in there else ()
+        if addresses:
+            found[name] = addresses
+        elif of in there:
+            missing[name] = f"the Service {of} has no address of its own ({_kind(there[of])})"
+        else:
+            missing[name] = f"the cluster has no Service {of}"
+    return found, missing
+
+
+def _addresses(service: Object) -> tuple[Address, ...]:
+    spec = service["spec"]
+    texts = spec.get("clusterIPs") or [spec.get("clusterIP", "")]
+    return tuple(ip_address(text) for text in texts if text not in ("", "None"))
+
+
+def _kind(service: Object) -> str:
+    return "ExternalName" if service["spec"].get("type") == "ExternalName" else "headless"
+
+
+def _cluster(mesh: Mesh, facts: Facts, cluster: Cluster) -> ClusterFacts:
+    said = cluster.get("/version")
+    spaces = [
+        TenantNamespace(
+            space["metadata"]["name"], space["metadata"]["labels"], space["metadata"].get("annotations") or {}
+        )
+        for space in cluster.list("/api/v1/namespaces", label=f"{MESH}={mesh.name},{PEER}", metadata=True)
+    ]
+    active = {tenant.namespace for tenant in tenants(mesh, facts)}
+    looked = [space.name for space in spaces if space.name not in active or marked(space)]
+    own = [b for b in inside.objects(cluster, [inside.BINDING], looked) if foreign(b, mesh.name)]
+    work = inside.objects(cluster, inside.WORKLOADS, looked)
+    return ClusterFacts(
+        ".".join(_digits(said.get(part, "")) for part in ("major", "minor")),
+        {s.name: replace(s, bindings=_of(s.name, own), workloads=_of(s.name, work)) for s in spaces},
+    )
+
+
+def _of(namespace: str, objects: Iterable[Object]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(live for live in objects if live["metadata"]["namespace"] == namespace)
+
+
+def _digits(text: str) -> str:
+    """The number in "36+", as some clouds write it."""
+    return "".join(c for c in text if c.isdigit())

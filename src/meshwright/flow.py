@@ -15,11 +15,13 @@ from meshwright.desired.resource import Resource, fill
 from meshwright.desired.state import known, state
 from meshwright.errors import ConflictError, GuardError
 from meshwright.events import Changed, Checked, Failed, Started, Tell
+from meshwright.io.cluster import Cluster
 from meshwright.plan import plan
 from meshwright.plan.plan import Change, Plan
 from meshwright.providers.base import Provider, Result
 from meshwright.providers.hub import Hub
 from meshwright.providers.table import Places
+from meshwright.spec import policy
 from meshwright.spec.model import Address, Mesh
 from meshwright.verify import checks
 from meshwright.verify.judge import judge
@@ -58,9 +60,8 @@ def look(
 
     systems: those that the plan is about; none: all. What they do not need is not asked. adopt: as in plan.make.
     """
-    cluster = places.cluster if "kubernetes" in providers else None
     tell(Started("looking around"))
-    facts = discover.read(mesh, places.services, cluster if not systems or "kubernetes" in systems else None)
+    facts = discover.read(mesh, places.services, _cluster(mesh, providers, places, systems))
     draft = state(mesh, facts)
     unmanaged = tuple(sorted({r.system for r in draft.values()} - providers.keys()))
     asked = {*systems, *(need for system in systems for need in _NEEDS.get(system, ()))} or providers.keys()
@@ -74,6 +75,12 @@ def look(
     _check_pinned(mesh, actual)
     todo = plan.make(wanted, actual, adopt)
     return View(mesh, facts, wanted, actual, only(todo, systems) if systems else todo, unmanaged)
+
+
+def _cluster(mesh: Mesh, providers: Mapping[str, Provider], places: Places, systems: Sequence[str]) -> Cluster | None:
+    """The cluster, if it has to be asked: also where only the hub's rights hang on what it says of a service."""
+    needed = not systems or "kubernetes" in systems or policy.unresolved(mesh, places.services)
+    return places.cluster if needed and "kubernetes" in providers else None
 
 
 def _check_pinned(mesh: Mesh, actual: Mapping[str, Resource]) -> None:
@@ -161,6 +168,7 @@ def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: 
     objects = checks.table(places.hub, view.mesh.table)
     found = [
         *checks.converged(list(providers), view.todo),
+        *checks.resolved(view.mesh, view.facts),
         *judge(objects, view.mesh, view.facts.services, view.facts.now),
         *checks.closed(view.mesh, places.hub),
         *checks.handshakes(view.mesh, view.facts, seen(view, places)),

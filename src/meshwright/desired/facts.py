@@ -12,11 +12,10 @@ from meshwright.spec.model import Address
 
 @dataclass(frozen=True, slots=True)
 class TenantNamespace:
-    """A namespace that carries this mesh's label, and what quarantine has to know of it.
+    """A tenant's namespace of this mesh, by its labels, and what quarantine has to know of it.
 
-    bindings: its RoleBindings that are not ours, as they are (apiVersion, kind, metadata.name, roleRef, subjects).
-    workloads: its Deployments, StatefulSets, ReplicaSets, ... that nothing else owns, as they are; both are read only
-    for a namespace that has to be quarantined, or is.
+    bindings: its RoleBindings that are not ours. workloads: its Deployments, Jobs and so on. Both as the server has
+    them, and read only of a namespace that has to be put into quarantine, or is in it.
     """
 
     name: str
@@ -40,9 +39,11 @@ class Facts:
 
     now: aware, UTC; decides what has expired.
     services: addresses of the `kubernetes:` services of the file, by their name in the file.
+    missing: why a `kubernetes:` service has no address, by its name; it stands for nothing then, so nobody reaches it.
     cluster: None where there is no cluster to ask.
     """
 
     now: datetime
     services: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
     cluster: ClusterFacts | None = None

@@ -34,6 +34,16 @@ def converged(systems: Sequence[str], todo: Plan) -> Iterator[Checked]:
         )
 
 
+def resolved(mesh: Mesh, facts: Facts) -> Iterator[Checked]:
+    """Every `kubernetes:` service of the file must be there: one that is not stands for nothing."""
+    for name, service in mesh.services.items():
+        if service.kubernetes:
+            why = facts.missing.get(name, "")
+            there = ", ".join(map(str, facts.services.get(name, ())))
+            hint = f"make it, or correct services.{name} in the file; until then nobody reaches it" if why else ""
+            yield Checked(f"service {name}", not why, service.kubernetes, why or there, hint)
+
+
 def table(host: Host, name: str) -> list[dict[str, Any]]:
     """The nft table `inet NAME` as the host's own nft lists it; [] when there is none."""
     done = host.run(["nft", "-j", "-f", "-"], stdin=json.dumps({"nftables": nft.listing(name)}).encode(), timeout=60)

@@ -179,7 +179,7 @@ def _report(out: Output, todo: Plan, view: View, results: Sequence[Result]) -> i
 def _plan_json(todo: Plan, view: View) -> dict[str, Any]:
     from meshwright.plan import text
 
-    return {**text.as_json(todo), "unmanaged": list(view.unmanaged)}
+    return {**text.as_json(todo), "unmanaged": list(view.unmanaged), "missing": dict(view.facts.missing)}
 
 
 def _plan_text(out: Output, todo: Plan, view: View) -> str:
@@ -188,4 +188,6 @@ def _plan_text(out: Output, todo: Plan, view: View) -> str:
 
     for system in view.unmanaged:
         out.note(f"not managed here: {system} (what the file says about it is left to you)")
+    for name, why in sorted(view.facts.missing.items()):
+        out.note(f"service {name} has no address, so no rule lets anybody reach it: {text.printable(why)}")
     return out.marked(text.text(todo, None if out.settings.full else brief))

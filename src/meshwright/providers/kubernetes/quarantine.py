@@ -1,0 +1,352 @@
+"""Tenants' own objects in namespaces that are in quarantine, or come out of it: the only foreign ones we ever write.
+
+Nothing is taken away before it is kept: RoleBindings stand in the namespace's annotation before one is deleted, and a
+workload's old number is written in the same patch as the new one. Each write is compare-and-set on what it was decided
+from; what changed meanwhile is looked at anew, for whoever is to be shut out may still be writing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from meshwright.desired.kubernetes import bindings, workloads
+from meshwright.desired.kubernetes.marks import MARK, mark, mark_id
+from meshwright.desired.manifest import Manifest, id_of
+from meshwright.desired.names import BINDINGS, MESH, PREFIX, QUARANTINE, QUOTA, WAS
+from meshwright.desired.resource import Resource, Resources
+from meshwright.errors import ClusterError, MeshwrightError
+from meshwright.io.cluster import Cluster, Object
+from meshwright.plan.plan import Change, id_kind
+from meshwright.providers.base import Result
+from meshwright.providers.kubernetes import inside
+
+WRITER = f"{PREFIX}quarantine"
+"""Our field manager here: what it sets is not the mesh's, which would take back what it no longer declares."""
+GRACE = 30
+"""Seconds that a pod gets to end, whatever it says of itself."""
+LARGEST = 256 * 1024
+"""Bytes of all annotations of one object, as the API server counts them."""
+ROUNDS = 6
+SETTLE = 15.0
+"""Seconds in which the quota controller must have seen a new quota, which holds only then."""
+
+
+def mine(attrs: Mapping[str, Any], mesh: str) -> bool:
+    """Whether a wanted or deleted thing is quarantine's: whatever is no object of the mesh."""
+    return bindings.foreign(attrs, mesh)
+
+
+def read(cluster: Cluster, mesh: str, wanted: Resources) -> dict[str, Resource]:
+    """Marks; tenants' own RoleBindings and pods where a mark is wanted; and what is wanted, where it is there."""
+    spaces = cluster.list("/api/v1/namespaces", label=f"{MESH}={mesh}", metadata=True)
+    found = [part for space in spaces if (part := _mark(space))]
+    shut = {resource.attrs["metadata"]["name"] for resource in wanted.values() if id_kind(resource.id) == MARK}
+    own = [resource.attrs for resource in wanted.values() if mine(resource.attrs, mesh)]
+    places = {kind: {a["metadata"]["namespace"] for a in own if a["kind"].lower() == kind} for kind in inside.KINDS}
+    for live in inside.objects(cluster, [inside.BINDING], shut | places[inside.BINDING.key]):
+        attrs = bindings.kept(live)
+        if mine(live, mesh) and (attrs["metadata"]["namespace"] in shut or id_of(attrs) in wanted):
+            found.append(Resource(id_of(attrs), attrs, after=(mark_id(attrs["metadata"]["namespace"]),)))
+    kinds = [kind for kind in inside.WORKLOADS if places[kind.key]]
+    for live in inside.objects(cluster, kinds, set().union(*(places[kind.key] for kind in kinds))):
+        attrs = workloads.projected(live)
+        if id_of(attrs) in wanted:
+            found.append(Resource(id_of(attrs), attrs, after=(mark_id(attrs["metadata"]["namespace"]),)))
+    found += [_pod(live) for live in inside.objects(cluster, [inside.POD], shut) if _alive(live)]
+    return {resource.id: resource for resource in found}
+
+
+def apply(
+    cluster: Cluster,
+    mesh: str,
+    changes: Sequence[Change],
+    failed: Collection[str] = (),
+    require: Callable[[], None] = lambda: None,
+) -> list[Result]:
+    """Write what is quarantine's of a batch, after everything else of it: one Result each.
+
+    failed: ids of the same batch that could not be written. require: raises when we may write no more.
+    """
+    spaces: dict[str, dict[str, Change]] = {}
+    for change in changes:
+        spaces.setdefault(change.id.split("/")[2], {})[change.id] = change
+    jobs = [_Job(cluster, mesh, name, of, failed, require) for name, of in spaces.items()]
+    results: dict[str, Result] = {}
+    with ThreadPoolExecutor(max(1, min(inside.AT_ONCE, len(jobs)))) as pool:
+        for job in pool.map(_work, jobs):
+            results |= job.results()
+    return [results[change.id] for change in changes]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be done in one namespace. errors: by id, what could not be."""
+
+    cluster: Cluster
+    mesh: str
+    name: str
+    changes: Mapping[str, Change]
+    failed: Collection[str]
+    require: Callable[[], None]
+    errors: dict[str, MeshwrightError] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return f"/api/v1/namespaces/{self.name}"
+
+    @property
+    def mark(self) -> str:
+        return mark_id(self.name)
+
+    def merge(self, path: str, body: Object) -> Object:
+        self.require()
+        return self.cluster.merge(path, body, manager=WRITER)
+
+    @contextmanager
+    def noting(self, *ids: str) -> Iterator[None]:
+        """What goes wrong inside is the error of these."""
+        try:
+            yield
+        except MeshwrightError as error:
+            self.errors.update(dict.fromkeys(ids, error))
+
+    def of(self, *kinds: str) -> list[str]:
+        """Ids of changes of these kinds."""
+        return [id for id in self.changes if id_kind(id) in kinds]
+
+    def results(self) -> dict[str, Result]:
+        """One for each change. What went wrong with a thing that is in no change is told by the first one."""
+        others = [error for id, error in self.errors.items() if id not in self.changes]
+        out = {}
+        for id, change in self.changes.items():
+            error = self.errors.get(id) or (others.pop() if others else None)
+            attrs = change.wanted or {}
+            out[id] = Result(id, False, why=error.message, hint=error.hint) if error else Result(id, True, attrs)
+        return out
+
+
+def _work(job: _Job) -> _Job:
+    if any(_shuts(change) for change in job.changes.values()):
+        _shut(job)
+    else:
+        _open(job)
+    return job
+
+
+def _shuts(change: Change) -> bool:
+    """Whether a change takes away, rather than giving back."""
+    if id_kind(change.id) == MARK:
+        return change.wanted is not None
+    return change.wanted is None or WAS in (change.wanted["metadata"].get("annotations") or {})
+
+
+def _shut(job: _Job) -> None:
+    """The mark, then his RoleBindings, then his workloads, then his pods."""
+    with job.noting(job.mark, *job.changes):
+        ours = _keep(job, _bindings(job))
+        with job.noting(job.mark, *job.of(inside.BINDING.key)):
+            _unbind(job)
+        for id in job.of(*workloads.RESTS):
+            with job.noting(id):
+                _set(job, job.changes[id].wanted or {}, lambda live: workloads.at_rest(live, ours))
+        with job.noting(job.mark):
+            _await_quota(job)
+        with job.noting(job.mark, *job.of(inside.POD.key)):
+            _empty(job)
+
+
+def _open(job: _Job) -> None:
+    """His RoleBindings, then his workloads; the mark when all of them are back."""
+    for id, change in job.changes.items():
+        with job.noting(id):
+            for base in change.after:
+                if base in job.failed:
+                    raise ClusterError(f"not tried: it needs {base} first", "mend that, then apply again")
+            if change.wanted and id_kind(id) == inside.BINDING.key:
+                _create(job, change.wanted)
+            elif change.wanted and id_kind(id) in workloads.RESTS:
+                _set(job, change.wanted, workloads.awake)
+    if job.mark in job.changes:
+        with job.noting(job.mark):
+            _unmark(job)
+
+
+def _mark(space: Object) -> Resource | None:
+    """The mark that a namespace bears."""
+    meta = space["metadata"]
+    label, saved = (meta.get("labels") or {}).get(QUARANTINE), (meta.get("annotations") or {}).get(BINDINGS)
+    if label is None and saved is None:
+        return None
+    attrs = mark(meta["name"], saved, label)
+    return Resource(mark_id(meta["name"]), attrs, after=(f"kubernetes/namespace/{meta['name']}",))
+
+
+def _pod(live: Object) -> Resource:
+    meta = {key: live["metadata"][key] for key in ("name", "namespace")}
+    attrs = {"apiVersion": "v1", "kind": "Pod", "metadata": meta}
+    return Resource(id_of(attrs), attrs, after=(mark_id(meta["namespace"]),))
+
+
+def _alive(pod: Object) -> bool:
+    """Whether it runs, or may, for longer than we grant it. A pod may ask for a year to end in."""
+    meta, phase = pod["metadata"], (pod.get("status") or {}).get("phase")
+    ending = meta.get("deletionTimestamp") and (meta.get("deletionGracePeriodSeconds") or 0) <= GRACE
+    return not ending and phase not in ("Succeeded", "Failed")
+
+
+def _bindings(job: _Job) -> list[Object]:
+    return inside.objects(job.cluster, [inside.BINDING], [job.name])
+
+
+def _keep(job: _Job, live: Sequence[Object]) -> bool:
+    """Set the mark, with these RoleBindings in it. Whether the namespace bore it before."""
+    own = [binding for binding in live if bindings.foreign(binding, job.mesh)]
+    for _ in range(ROUNDS):
+        meta = job.cluster.get(job.path)["metadata"]
+        notes = meta.get("annotations") or {}
+        ours = QUARANTINE in (meta.get("labels") or {})
+        text = bindings.merged(notes.get(BINDINGS), own, job.name)
+        heavy = sum(len(k.encode()) + len(v.encode()) for k, v in (notes | {BINDINGS: text or ""}).items()) > LARGEST
+        saved = {} if heavy or text == notes.get(BINDINGS) else {"annotations": {BINDINGS: text}}
+        if saved or meta["labels"].get(QUARANTINE) != "true":
+            version = {"resourceVersion": meta["resourceVersion"], "labels": {QUARANTINE: "true"}}
+            try:
+                job.merge(job.path, {"metadata": version | saved})
+            except ClusterError as error:
+                if error.status == 409:
+                    continue
+                raise
+        return ours
+    raise _busy(f"the namespace {job.name}")
+
+
+def _unbind(job: _Job) -> None:
+    """Delete every RoleBinding that is kept. Those that come up meanwhile are kept too, and deleted."""
+    for _ in range(ROUNDS):
+        left = [binding for binding in _bindings(job) if id_of(binding) not in job.errors]
+        if not left:
+            return
+        _keep(job, left)
+        kept = _kept(job)
+        for binding in left:
+            with job.noting(id_of(binding), job.mark):
+                _delete(job, binding, kept)
+    raise _busy(f"who may do what in {job.name}")
+
+
+def _kept(job: _Job) -> Mapping[str, Manifest]:
+    """What the namespace's annotation keeps, as the server has it now."""
+    notes = job.cluster.get(job.path)["metadata"].get("annotations") or {}
+    return bindings.saved(notes.get(BINDINGS), job.name)
+
+
+def _delete(job: _Job, binding: Object, kept: Mapping[str, Manifest]) -> None:
+    """Delete exactly what was kept. A finalizer would leave it in force for as long as somebody likes."""
+    meta = binding["metadata"]
+    his = bindings.foreign(binding, job.mesh) and bindings.worth_keeping(binding)
+    if his and kept.get(meta["name"]) != bindings.kept(binding):
+        raise ClusterError(
+            f"left as it is: there is no room in the annotation {BINDINGS} of the namespace to keep it",
+            f"save the RoleBindings of {job.name} elsewhere and delete them, then apply again",
+        )
+    path = inside.path(binding)
+    try:
+        if meta.get("finalizers"):
+            version = {"resourceVersion": meta["resourceVersion"], "finalizers": None}
+            meta = job.merge(path, {"metadata": version})["metadata"]
+        job.require()
+        job.cluster.delete(path, uid=meta["uid"], version=meta["resourceVersion"])
+    except ClusterError as error:
+        if error.status not in (404, 409):  # gone, or changed meanwhile: the next round sees
+            raise
+
+
+def _set(job: _Job, wanted: Mapping[str, Any], decide: Callable[[Object], Manifest | None]) -> None:
+    """Make a workload what is decided of it as it is now. One that is gone needs nothing."""
+    path = inside.place(wanted["kind"], job.name, wanted["metadata"]["name"])
+    for _ in range(ROUNDS):
+        try:
+            live = job.cluster.get(path)
+            now = decide(live)
+            if now is not None and now != workloads.projected(live):
+                job.merge(path, workloads.patch(now, live["metadata"]["resourceVersion"]))
+            return
+        except ClusterError as error:
+            if error.status == 404:
+                return
+            if error.status != 409:
+                raise
+    raise _busy(id_of(wanted))
+
+
+def _await_quota(job: _Job) -> None:
+    """The quota holds only when its controller has seen it."""
+    end = time.monotonic() + SETTLE
+    while True:
+        quota = job.cluster.get(f"{job.path}/resourcequotas/{QUOTA}")
+        if ((quota.get("status") or {}).get("hard") or {}).get("pods") == "0":
+            return
+        if time.monotonic() > end:
+            raise ClusterError(
+                f"the quota of {job.name} is not in force: new pods can still come up",
+                "see whether kube-controller-manager runs, then apply again",
+            )
+        time.sleep(0.2)
+
+
+def _empty(job: _Job) -> None:
+    """Delete every pod that runs, and those that came up meanwhile."""
+    for _ in range(2):
+        for pod in filter(_alive, inside.objects(job.cluster, [inside.POD], [job.name])):
+            own = pod["spec"].get("terminationGracePeriodSeconds") or GRACE
+            with job.noting(id_of(pod), job.mark):
+                job.require()
+                job.cluster.delete(inside.path(pod), uid=pod["metadata"]["uid"], grace=max(1, min(own, GRACE)))
+
+
+def _create(job: _Job, wanted: Mapping[str, Any]) -> None:
+    """Put a RoleBinding back. A quota that is new refuses everything until its controller has seen it."""
+    end = time.monotonic() + SETTLE
+    while True:
+        job.require()
+        try:
+            job.cluster.create(inside.BINDING.collection(job.name), dict(wanted), manager=WRITER)
+            return
+        except ClusterError as error:
+            if error.reason == "AlreadyExists":
+                return
+            if error.status != 403 or "status unknown for quota" not in error.message or time.monotonic() > end:
+                raise
+        time.sleep(0.2)
+
+
+def _unmark(job: _Job) -> None:
+    """Take the mark off, with what it keeps: so only when all of that is back."""
+    for _ in range(ROUNDS):
+        meta = job.cluster.get(job.path)["metadata"]
+        kept = bindings.saved((meta.get("annotations") or {}).get(BINDINGS), job.name)
+        away = sorted(kept.keys() - {live["metadata"]["name"] for live in _bindings(job)})
+        if job.errors or away:
+            what = ", ".join([*job.errors] or [f"RoleBinding {name}" for name in away])
+            raise ClusterError(
+                f"the namespace stays marked, and keeps what is not back yet: {what}",
+                f"mend that and apply again; or give it up: kubectl annotate namespace {job.name} {BINDINGS}-",
+            )
+        notes = {"labels": {QUARANTINE: None}, "annotations": {BINDINGS: None}}
+        try:
+            job.merge(job.path, {"metadata": {"resourceVersion": meta["resourceVersion"], **notes}})
+        except ClusterError as error:
+            if error.status == 409:
+                continue
+            raise
+        return
+    raise _busy(f"the namespace {job.name}")
+
+
+def _busy(what: str) -> ClusterError:
+    return ClusterError(f"{what} changed again and again while it was written", "find out who does that; apply again")
