@@ -169,6 +169,18 @@ def test_a_label_that_was_taken_off_is_hostile_drift_and_mended(house: Cluster) 
     house.run("drift", "--only", "kubernetes")
 
 
+def test_the_commands_of_the_readme_run(house: Cluster) -> None:
+    readme = (REFERENCE.parents[2] / "README.md").read_text()
+    found = re.search(r"^```sh\n(.*?)^```$", readme, re.M | re.S)
+    assert found
+    commands = [line.split()[1:] for line in found[1].splitlines()]
+    for words in commands:
+        yes = ["--yes"] if words[0] == "apply" else []
+        house.run(*words, *yes, code=2 if words[0] == "plan" else 0)
+    assert [words[0] for words in commands] == ["plan", "apply", "drift", "render"]
+    assert (house.folder / "kubernetes/apps/ham/hamilton-rbac.yaml").exists()
+
+
 def test_full_shows_every_field_and_says_the_same_digest(house: Cluster) -> None:
     short = house.run("plan", "--only", "kubernetes", code=2).stdout
     full = house.run("plan", "--only", "kubernetes", "--full", code=2).stdout
