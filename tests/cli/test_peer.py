@@ -68,15 +68,23 @@ def test_a_friend_comes_is_renamed_disabled_enabled_and_goes(door):
 
     renamed = json.loads(door("peer", "rename", "alice", "alba", "-o", "json").stdout)
     assert renamed["touched"] == ["peers.alice"]
-    assert door("peer", "disable", "alba").returncode == 0
+    disabled = door("peer", "disable", "alba")
+    assert disabled.returncode == 0
+    assert "apply puts the namespace alice into quarantine" in disabled.stdout
     states = {d["label"]: d["state"] for d in json.loads(door("peer", "list", "-o", "json").stdout)["devices"]}
     assert states["alba"] == "disabled"
     assert states["jake"] == "active"
-    assert door("peer", "enable", "alba").returncode == 0
+    enabled = door("peer", "enable", "alba")
+    assert "apply takes the namespace alice out of quarantine" in enabled.stdout
     again = door("peer", "enable", "alba")
     assert again.returncode == 0
     assert "nothing was changed" in again.stdout
-    assert door("peer", "remove", "alba").returncode == 0
+    removed = door("peer", "remove", "alba")
+    assert removed.returncode == 0
+    assert (
+        "apply puts the namespace alice into quarantine: nothing runs or is allowed there, data is kept"
+        in removed.stdout
+    )
     assert path.read_text() == before, "comments and all"
 
 

@@ -35,8 +35,9 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """What an edit did: the mesh after it, the paths that it touched, and the files that it wrote."""
+    """What an edit did: the mesh before and after it, the paths that it touched, and the files that it wrote."""
 
+    before: Mesh
     loaded: Loaded
     touched: tuple[str, ...]
     files: tuple[str, ...]
@@ -83,7 +84,7 @@ class _Files:
             raise SpecError(error.problems, "this is what the edit would make of it; nothing was written") from None
         for name, text in new.items():
             _replace(name, self.found[name], text)
-        return Edited(loaded, tuple(self.touched), tuple(new))
+        return Edited(self.before.mesh, loaded, tuple(self.touched), tuple(new))
 
 
 def add_peer(path: str | os.PathLike[str], name: str, address: str | None = None, **values: Any) -> Edited:

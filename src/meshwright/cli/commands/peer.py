@@ -14,7 +14,7 @@ from meshwright.cli.output import Output, colourful
 
 if TYPE_CHECKING:
     from meshwright.spec.edit import Edited
-    from meshwright.spec.model import Device
+    from meshwright.spec.model import Device, Mesh
 
 peer_label = click.argument("label", shell_complete=complete_peer)
 device_label = click.argument("label", shell_complete=complete_device)
@@ -94,7 +94,8 @@ def remove(out: Output, label: str) -> int:
     from meshwright.cli import meshfile
     from meshwright.spec import edit
 
-    return _edited(out, edit.remove_peer(meshfile.path(out), label), f"{label} is out of the file")
+    edited = edit.remove_peer(meshfile.path(out), label)
+    return _edited(out, edited, f"{label} is out of the file{_closes(edited, label)}")
 
 
 @peer.command(cls=Command, short_help="Shut a friend or a device out; keys are kept.")
@@ -105,7 +106,8 @@ def disable(out: Output, label: str) -> int:
     from meshwright.cli import meshfile
     from meshwright.spec import edit
 
-    return _edited(out, edit.set_disabled(meshfile.path(out), label, True), f"{label} is disabled in the file")
+    edited = edit.set_disabled(meshfile.path(out), label, True)
+    return _edited(out, edited, f"{label} is disabled in the file{_closes(edited, label)}")
 
 
 @peer.command(cls=Command, short_help="Let a disabled friend or device in again.")
@@ -116,7 +118,10 @@ def enable(out: Output, label: str) -> int:
     from meshwright.cli import meshfile
     from meshwright.spec import edit
 
-    return _edited(out, edit.set_disabled(meshfile.path(out), label, False), f"{label} is enabled in the file")
+    edited = edit.set_disabled(meshfile.path(out), label, False)
+    space = _namespace(edited.loaded.mesh, label)
+    opens = f"; apply takes the namespace {space} out of quarantine, if it is in it" if space else ""
+    return _edited(out, edited, f"{label} is enabled in the file{opens}")
 
 
 @peer.command(cls=Command, short_help="Give a friend another name in the file.")
@@ -135,6 +140,22 @@ def rename(out: Output, label: str, new: str) -> int:
     moved = files.rename(meshfile.folder(out) / mesh.secrets.directory, labels)
     told = f"; his keys too: {', '.join(moved)}" if moved else ""
     return _edited(out, edited, f"{label} is {new} now in the file{told}")
+
+
+def _namespace(mesh: Mesh, label: str) -> str | None:
+    """The namespace in the cluster of a peer, or of the peer whose device this is."""
+    peer = mesh.peers.get(label.partition("/")[0])
+    return peer.namespace if peer and mesh.kubernetes else None
+
+
+def _closes(edited: Edited, label: str) -> str:
+    """What apply will do with the namespace of a friend who is out with all of his devices."""
+    from datetime import UTC, datetime
+
+    now, namespace = datetime.now(UTC), _namespace(edited.before, label)
+    if not namespace or any(d.namespace == namespace and d.active(now) for d in edited.loaded.mesh.devices):
+        return ""
+    return f"; apply puts the namespace {namespace} into quarantine: nothing runs or is allowed there, data is kept"
 
 
 def _edited(out: Output, edited: Edited, said: str) -> int:
