@@ -67,6 +67,17 @@ def held(live: Attrs, attrs: Attrs, declared: Attrs) -> tuple[tuple[Path, str], 
     )
 
 
+def shared(live: Attrs, attrs: Attrs, declared: Attrs) -> bool:
+    """Whether a list is not as declared that others hold, or nobody: apply would leave their entries in it."""
+    lists = [field.path for field in fields(attrs, declared) if isinstance(field.old, list)]
+    there = managed.holders(live)
+    return any(
+        not any(holder.ours and managed.holds(holder.fields, path) for holder in there)
+        or any(not holder.ours and managed.holds(holder.fields, path) for holder in there)
+        for path in lists
+    )
+
+
 def _body(live: Attrs) -> dict[str, Any]:
     nature = _NATURE.get(live["kind"], frozenset())
     return {key: value for key, value in live.items() if key not in _ABOUT | nature and key != "status"}
@@ -125,13 +136,15 @@ def _kept(live: Attrs, declared: Attrs, spot: _Spot) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in live.items():
         here = spot.at(key)
+        if value is None:
+            continue
         if key in declared:
             out[key] = _declared(value, declared[key], here)
         elif here.counts(value):
             out[key] = _shown(value, here)
             spot.strays.append(here.path)
-    # the server keeps no empty lists and maps: none is as good as an empty one
-    return out | {key: value for key, value in declared.items() if key not in live and value in ([], {})}
+    # the server keeps no empty lists and maps, or null in their place: none is as good as an empty one
+    return out | {key: value for key, value in declared.items() if live.get(key) is None and value in ([], {})}
 
 
 def _declared(value: Any, want: Any, here: _Spot) -> Any:

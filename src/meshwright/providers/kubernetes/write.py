@@ -37,6 +37,13 @@ _UNCHANGEABLE: Mapping[str, tuple[Path, ...]] = {
 
 
 @dataclass
+class _Known:
+    """An object as we last saw it."""
+
+    live: Object
+
+
+@dataclass
 class Writer:
     """seen: what was there a moment ago. lock: raises when we may write no more.
 
@@ -85,8 +92,8 @@ class Writer:
         if not self._as_planned(change, there.attrs, there.blocked, live):
             raise _moved(change.id, "it is not what the plan saw")
         if change.wanted is None:
-            return self._delete(place(change.id), change.before or {}, live)
-        return self._update(place(change.id), change.before, change.wanted, live)
+            return self._delete(place(change.id), live)
+        return self._update(place(change.id), change.wanted, live)
 
     def _as_planned(self, change: Change, attrs: Attrs, blocked: Blocked | None, live: Object) -> bool:
         if change.before is not None:
@@ -113,36 +120,40 @@ class Writer:
                     raise
             time.sleep(0.2)
 
-    def _update(self, where: Place, before: Attrs | None, wanted: Attrs, live: Object) -> Attrs:
+    def _update(self, where: Place, wanted: Attrs, live: Object) -> Attrs:
+        known = _Known(live)
         for _ in range(ROUNDS):
-            if since := live["metadata"].get("deletionTimestamp"):
+            if since := known.live["metadata"].get("deletionTimestamp"):
                 raise ClusterError(f"it is being deleted since {since}", "wait until it is gone, then apply again")
             try:
-                return self._force(where, wanted, live)
+                return self._force(where, wanted, known)
             except ClusterError as error:
                 if error.status != 409:
                     raise
             found = again(self.cluster, where)
             if found is None:
                 raise _moved(where.id, "it is gone")
-            live = found
-            if before is not None and not _no_news(project.view(live, wanted).attrs, before, wanted):
+            # a controller may write its status; whoever touches what counts is not overwritten unseen
+            if not same(project.view(found, wanted).attrs, project.view(known.live, wanted).attrs):
                 raise _moved(where.id, "somebody else changed it just now")
+            known.live = found
         raise ClusterError("others changed it again and again while it was written", "find out who does; apply again")
 
-    def _force(self, where: Place, wanted: Attrs, live: Object) -> Attrs:
-        """Take away what is not declared, then apply what is, then let go of what others held only because of that."""
-        now = project.view(live, wanted)
+    def _force(self, where: Place, wanted: Attrs, known: _Known) -> Attrs:
+        """Make it as declared where apply alone would not, then apply. Then others hold only what is as declared."""
+        now = project.view(known.live, wanted)
         if _differs(now.attrs, wanted, _UNCHANGEABLE.get(where.kind.key, ())):
-            return self._recreate(where, wanted, live)
-        if now.strays:
-            live = self._mend(where, wanted, live, now.strays)
+            self._remove(where, known.live)
+            return self._create(where, wanted)
+        if now.strays or project.shared(known.live, now.attrs, wanted):
+            known.live = self._mend(where, wanted, known.live, now.strays)
         self._may()
-        body = _with(wanted, {"resourceVersion": live["metadata"]["resourceVersion"]})
-        got = _typed(self.cluster.apply(where.path, body, manager=MANAGER, force=True), where)
-        if left := project.view(got, wanted).strays:
-            got = self._mend(where, wanted, got, left)
-        return project.view(got, wanted).attrs
+        body = _with(wanted, {"resourceVersion": known.live["metadata"]["resourceVersion"]})
+        known.live = _typed(self.cluster.apply(where.path, body, manager=MANAGER, force=True), where)
+        now = project.view(known.live, wanted)
+        if now.strays or not same(now.attrs, wanted):
+            known.live = self._mend(where, wanted, known.live, now.strays)
+        return project.view(known.live, wanted).attrs
 
     def _mend(self, where: Place, wanted: Attrs, live: Object, strays: Iterable[Path]) -> Object:
         """One patch that makes the object whole, so that no wall is ever in between two shapes.
@@ -162,11 +173,7 @@ class Writer:
             inner[path[-1]] = None
         return _typed(self.cluster.merge(where.path, body, manager=MANAGER), where)
 
-    def _recreate(self, where: Place, wanted: Attrs, live: Object) -> Attrs:
-        self._remove(where, live)
-        return self._create(where, wanted)
-
-    def _delete(self, where: Place, before: Attrs, live: Object) -> Attrs:
+    def _delete(self, where: Place, live: Object) -> Attrs:
         found: Object | None = live
         for _ in range(ROUNDS):
             if found is None:
@@ -228,9 +235,3 @@ def _copied(value: Any) -> Any:
 
 def _differs(attrs: Attrs, wanted: Attrs, paths: Iterable[Path]) -> bool:
     return any(f.path[: len(path)] == path for path in paths for f in fields(attrs, wanted))
-
-
-def _no_news(attrs: Attrs, before: Attrs, wanted: Attrs) -> bool:
-    """Whether whatever is still not as wanted is as it was before: a part may be written already."""
-    known = {field.path: field.old for field in fields(before, wanted)}
-    return all(f.path in known and same(f.old, known[f.path]) for f in fields(attrs, wanted))
