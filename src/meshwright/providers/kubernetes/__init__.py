@@ -35,6 +35,7 @@ class Kubernetes:
         Where nothing at all is wanted nothing is read: an empty render must never look like a wish to delete all. A
         LIST that fails fails the whole, for the same reason.
         """
+        wanted = {id: r for id, r in wanted.items() if r.system == SYSTEM}
         ours = {id: r for id, r in wanted.items() if not quarantine.mine(r.attrs, self.mesh)}
         if not ours:
             return {}
