@@ -7,6 +7,7 @@ beside it, written in the same patch, holds what was there: {"replicas": 3}.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from meshwright.desired.names import QUARANTINE, WAS
 
 Workload = Mapping[str, Any]
 MOST = 2**31 - 1
+_label_value = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def remembered(workload: Workload) -> tuple[bool, Any]:
     if not isinstance(said, dict) or list(said) != [rest.word]:
         return False, None
     value = said[rest.word]
-    return _possible(rest, value), value
+    return (True, value) if _possible(rest, value) else (False, None)
 
 
 def patch(wanted: Manifest, version: str) -> Manifest:
@@ -101,7 +103,7 @@ def patch(wanted: Manifest, version: str) -> Manifest:
 
 def _possible(rest: Rest, value: Any) -> bool:
     if isinstance(rest.quiet, str):
-        return value is None or (isinstance(value, str) and len(value) <= 63)
+        return value is None or (isinstance(value, str) and bool(_label_value(value)))
     if isinstance(rest.quiet, bool):
         return isinstance(value, bool)
     return type(value) is int and 0 <= value <= MOST

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
@@ -33,9 +33,15 @@ def objects(
     if not kinds or not namespaces:
         return []
     places = sorted(namespaces) if len(namespaces) <= FEW else [""]
-    paths = [kind.collection(place) for kind in kinds for place in places]
-    with ThreadPoolExecutor(min(AT_ONCE, len(paths))) as pool:
-        found: Iterable[list[Object]] = pool.map(lambda path: cluster.list(path, metadata=metadata), paths)
+    lists = [(kind, kind.collection(place)) for kind in kinds for place in places]
+
+    def listed(kind: Kind, path: str) -> list[Object]:
+        # where only metadata is asked for, the server names no kind
+        named = {"apiVersion": kind.api, "kind": kind.name}
+        return [live | named for live in cluster.list(path, metadata=metadata)]
+
+    with ThreadPoolExecutor(min(AT_ONCE, len(lists))) as pool:
+        found = pool.map(lambda each: listed(*each), lists)
         return [live for each in found for live in each if live["metadata"]["namespace"] in namespaces]
 
 
