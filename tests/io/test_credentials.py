@@ -15,7 +15,7 @@ from between import Between
 
 from controlplane import ControlPlane
 from meshwright.errors import ClusterError
-from meshwright.io import execplugin
+from meshwright.io import credentials, execplugin
 from meshwright.io.cluster import Cluster, connect
 from meshwright.lab.cluster import kubeconfig, pki
 
@@ -218,6 +218,24 @@ def test_a_token_file_that_is_replaced(cluster: ControlPlane, home: str, boss: s
         whoami(client)
     file.write_text(boss)
     assert whoami(client) == f"system:serviceaccount:{home}:boss"
+
+
+def test_a_token_file_is_read_again_before_anybody_complains(
+    cluster: ControlPlane, home: str, boss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, path = tmp_path / "token", tmp_path / "kubeconfig"
+    kubeconfig.write(path, cluster.server, cluster.ca, {"tokenFile": str(file)})
+    file.write_text(boss)
+    client = connect(kubeconfig=path)
+    assert whoami(client) == f"system:serviceaccount:{home}:boss"
+    file.write_text(cluster.token("default", "default"))
+    assert whoami(client) == f"system:serviceaccount:{home}:boss"
+    monkeypatch.setattr(credentials, "REREAD", 0)
+    file.write_text(boss)
+    client = connect(kubeconfig=path)
+    assert whoami(client) == f"system:serviceaccount:{home}:boss"
+    file.write_text(cluster.token("default", "default"))
+    assert whoami(client) == "system:serviceaccount:default:default"
 
 
 def test_a_certificate_from_files_and_one_that_is_broken(cluster: ControlPlane, tmp_path: Path) -> None:

@@ -138,18 +138,18 @@ def test_an_edit_by_others_that_leaves_the_holder_is_no_loss(client: Cluster, ho
 
 
 def test_the_holder_learns_that_it_was_taken_over(client: Cluster, home: str) -> None:
-    with held(client, home, NAME, "ada@desk", silent, duration=2) as lock:
+    with held(client, home, NAME, "ada@desk", silent, duration=8) as lock:
         client.merge(path(home), {"spec": {"holderIdentity": "ben@desk 1"}}, manager="x")
-        assert until(lambda: lock.lost)
+        assert until(lambda: lock.lost, 5)
         with pytest.raises(ConflictError, match="was lost"):
             lock.require()
     assert client.get(path(home))["spec"]["holderIdentity"] == "ben@desk 1"
 
 
 def test_the_holder_learns_that_it_was_removed(client: Cluster, home: str) -> None:
-    with held(client, home, NAME, "ada@desk", silent, duration=2) as lock:
+    with held(client, home, NAME, "ada@desk", silent, duration=8) as lock:
         client.delete(path(home))
-        assert until(lambda: lock.lost)
+        assert until(lambda: lock.lost, 5)
     with pytest.raises(ClusterError) as raised:
         client.get(path(home))
     assert raised.value.status == 404
