@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -67,6 +68,33 @@ class ControlPlane:
             env={"PATH": os.environ.get("PATH", ""), "HOME": str(self.plane.folder)},
         )  # fmt: skip
 
+    @property
+    def kubectls(self) -> list[str]:
+        """Every kubectl here: the one that was found, and the current one where script/cluster fetched it."""
+        current = programs.own() / "kubectl"
+        return list(dict.fromkeys([self.programs["kubectl"], *([str(current)] if current.exists() else [])]))
+
+    @property
+    def crds(self) -> Path:
+        """The Prometheus operator's resource definitions, a folder. Skips where script/cluster did not fetch them."""
+        if not programs.crds().exists():
+            give_up("the Prometheus operator's resource definitions are not here. Next: run script/cluster")
+        return programs.crds()
+
+    def install_crds(self) -> None:
+        """Have the Prometheus operator's kinds in the API server; they stay to the end of the session."""
+        done = self.kubectl("apply", "--server-side", "-f", str(self.crds))
+        assert done.returncode == 0, done.stderr.decode()
+        done = self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(self.crds))
+        assert done.returncode == 0, done.stderr.decode()
+
+
+def give_up(reason: str) -> NoReturn:
+    """The tests want something that is missing: they are skipped, and in CI they fail."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"the cluster tests must run in CI: {reason}")
+    pytest.skip(f"THE CLUSTER TESTS DID NOT RUN: {reason}")
+
 
 @cache
 def obstacle() -> str:
@@ -82,9 +110,7 @@ def obstacle() -> str:
 def running() -> Iterator[ControlPlane]:
     """A control plane, gone afterwards. Skips where its programs are missing, and fails there in CI."""
     if reason := obstacle():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"the cluster tests must run in CI: {reason}")
-        pytest.skip(f"THE CLUSTER TESTS DID NOT RUN: {reason}")
+        give_up(reason)
     found = programs.find()
     with (
         tempfile.TemporaryDirectory(prefix="meshwright-cluster-") as folder,

@@ -7,7 +7,7 @@ never gets that far: WireGuard drops it), `denied` what the hub's table dropped.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +19,11 @@ from meshwright.errors import LabError
 from meshwright.events import Checked, Started, Tell, silent
 from meshwright.io.host import Namespace
 from meshwright.lab import entry
-from meshwright.lab.matrix import sources
+from meshwright.lab.matrix import HELLO, sources
 from meshwright.lab.parts import Target
 from meshwright.lab.probes import Rules, Source, answers_ping, reaches
 from meshwright.lab.world import Lab
-from meshwright.spec.model import Mesh
+from meshwright.spec.model import Address, Mesh
 from meshwright.spec.policy import grants
 from meshwright.verify import checks
 
@@ -65,11 +65,20 @@ DENIED: Check = (
 SILENT: Check = ("no answer", lambda s: s.answered == 0)
 
 
-def run(lab: Lab, mesh: Mesh, tell: Tell = silent, now: datetime | None = None) -> tuple[Checked, ...]:
-    """All attempts, from the first peer if any; what the policy makes pointless is left out. The tunnels must be up."""
+def run(
+    lab: Lab,
+    mesh: Mesh,
+    tell: Tell = silent,
+    now: datetime | None = None,
+    services: Mapping[str, tuple[Address, ...]] | None = None,
+) -> tuple[Checked, ...]:
+    """All attempts, from the first peer if any; what the policy makes pointless is left out. The tunnels must be up.
+
+    services: what the lab's cluster says; left out: the lab's stand-ins.
+    """
     if not lab.peers:
         return ()
-    scene = Scene(lab, mesh, now or datetime.now(UTC))
+    scene = Scene(lab, mesh, now or datetime.now(UTC), lab.services if services is None else services)
     tell(Started("attempts to get around the policy", len(ATTEMPTS)))
     out = []
     for attempt in ATTEMPTS:
@@ -82,9 +91,9 @@ def run(lab: Lab, mesh: Mesh, tell: Tell = silent, now: datetime | None = None) 
 class Scene:
     """Who attacks, from where, and what the mesh file allows and denies."""
 
-    def __init__(self, lab: Lab, mesh: Mesh, now: datetime) -> None:
+    def __init__(self, lab: Lab, mesh: Mesh, now: datetime, services: Mapping[str, tuple[Address, ...]]) -> None:
         self.lab, self.mesh = lab, mesh
-        self.rules = Rules(grants(mesh, lab.services, now))
+        self.rules = Rules(grants(mesh, services, now))
         self.peers = [s for s in sources(lab, mesh) if s.peer]
         if not self.peers:
             raise LabError("the mesh has no active peer", "add one: meshwright peer add NAME")
@@ -124,7 +133,8 @@ class Scene:
         if not isinstance(host, Namespace):
             raise TypeError(host)
         before = self._counters()
-        answers = _send(host, [{"kind": what[0], "address": what[1], "port": what[2], **more}] * COUNT)
+        say = HELLO if what[0] == "tcp" else ""
+        answers = _send(host, [{"kind": what[0], "address": what[1], "port": what[2], "say": say, **more}] * COUNT)
         after = self._counters()
         moved = [b - a for a, b in zip(before, after, strict=True)]
         seen = Seen(COUNT, answers.count("open"), answers.count("error"), *moved)

@@ -13,12 +13,14 @@ from meshwright.events import Checked, Progress, Started, Tell, silent
 from meshwright.lab import entry
 from meshwright.lab.probes import Probe, Rules, Source, choose, controls, networks, whole
 from meshwright.lab.world import Lab
-from meshwright.spec.model import Mesh
+from meshwright.spec.model import Address, Mesh
 from meshwright.spec.policy import grants
 
 TIMEOUT = 1.0
 PARALLEL = 8  # hosts that probe at once: they mostly wait
 CLUSTER = "kube-dns.kube-system.svc.cluster.local"
+# The lab's responders speak first, the API server does not: to this it answers in plain words that it wants TLS.
+API, HELLO = ("tcp", 6443), "GET / HTTP/1.0\r\n\r\n"
 Result = tuple[str, str]
 
 
@@ -64,9 +66,18 @@ class Matrix:
         return not self.unproved and all(c.ok for row in self.rows for c in row.cells.values())
 
 
-def run(lab: Lab, mesh: Mesh, tell: Tell = silent, now: datetime | None = None) -> Matrix:
-    """Probe the lab, and tell a Checked event per source and target. The tunnels of all peers must be up."""
-    rules = Rules(grants(mesh, lab.services, now or datetime.now(UTC)))
+def run(
+    lab: Lab,
+    mesh: Mesh,
+    tell: Tell = silent,
+    now: datetime | None = None,
+    services: Mapping[str, tuple[Address, ...]] | None = None,
+) -> Matrix:
+    """Probe the lab, and tell a Checked event per source and target. The tunnels of all peers must be up.
+
+    services: what the lab's cluster says; left out: the lab's stand-ins.
+    """
+    rules = Rules(grants(mesh, lab.services if services is None else services, now or datetime.now(UTC)))
     found = sources(lab, mesh)
     probes = choose(found, lab.targets, rules, [CLUSTER] if mesh.network.dns else [])
     tell(Started("sending probes", len(probes)))
@@ -145,6 +156,7 @@ def _send(lab: Lab, host: str, probes: Sequence[Probe], timeout: float) -> list[
             "port": p.port,
             "name": p.name,
             "source": "",
+            "say": HELLO if (p.protocol, p.port) == API else "",
         }
         for p in probes
     ]

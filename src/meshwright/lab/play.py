@@ -6,6 +6,9 @@ file, whatever its kind, is played by a router with nftables.
 
 from __future__ import annotations
 
+from meshwright.io import cluster
+from meshwright.io.cluster import Cluster
+from meshwright.lab.cluster import site
 from meshwright.lab.world import Lab
 from meshwright.providers.table import Places
 from meshwright.spec.model import Connection, Mesh, NftablesGateway, NoGateway
@@ -43,4 +46,13 @@ def places(lab: Lab) -> Places:
         secrets=lab.directory / "secrets",
         clients=lab.directory / "clients",
         services=lab.services,
+        cluster=_cluster(lab),
     )
+
+
+def _cluster(lab: Lab) -> Cluster | None:
+    """The control plane in the lab's hub, if it was given one, by the way that leads there from outside the lab."""
+    if not lab.kubernetes:
+        return None
+    kubeconfig = site.folder(lab.directory) / "kubeconfig"
+    return cluster.connect(kubeconfig=kubeconfig, socket=site.relay(lab.directory))

@@ -18,6 +18,7 @@ from meshwright.events import Progress, Started, Tell, silent
 from meshwright.io.host import Namespace
 from meshwright.io.process import Done
 from meshwright.lab import make, state
+from meshwright.lab.cluster import programs, site
 from meshwright.lab.parts import SERVER, WAN, Target
 from meshwright.lab.state import State
 from meshwright.spec.model import Address, Mesh
@@ -77,8 +78,13 @@ class Lab:
 
     @property
     def services(self) -> dict[str, tuple[Address, ...]]:
-        """What a cluster would have said about `kubernetes:` services: here the stand-ins."""
-        return self.standins
+        """What a cluster would have said about `kubernetes:` services: stand-ins, or nothing where there is one."""
+        return {} if self.kubernetes else self.standins
+
+    @property
+    def kubernetes(self) -> bool:
+        """Whether the hub was given a control plane."""
+        return site.there(self.directory)
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -106,9 +112,16 @@ class Lab:
         return self.host(self.peers.get(label, label))
 
     def exec(self, name: str, argv: Sequence[str]) -> int:
-        """Run a program on a host with this terminal, and give its exit code."""
-        path = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
-        return subprocess.call(self.host(name).enter(argv), env={**os.environ, "PATH": path})
+        """Run a program on a host with this terminal, and give its exit code. kubectl finds the host's own access."""
+        path = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin:{programs.own()}"
+        return subprocess.call(self.host(name).enter(argv), env={**os.environ, "PATH": path, **self._access(name)})
+
+    def _access(self, name: str) -> dict[str, str]:
+        """For kubectl: the hub is the admin, a friend has what he was issued, and all others nothing of the owner's."""
+        labels = {host: label for label, host in self.peers.items()}
+        admin, friends = site.folder(self.directory) / "kubeconfig", site.friends(self.directory)
+        file = admin if name == "hub" else friends / labels.get(name, f"none for {name}")
+        return {"KUBECONFIG": str(file), "KUBECACHEDIR": f"/run/kubectl/{name}"} if self.kubernetes else {}
 
     def interface(self, label: str) -> str:
         """The name of a peer's WireGuard interface (15 characters at most, wg-quick(8))."""

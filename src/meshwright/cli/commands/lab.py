@@ -13,7 +13,14 @@ from meshwright.cli.names import complete_host
 from meshwright.cli.output import Output
 
 if TYPE_CHECKING:
+    from meshwright.cli.world import World
+    from meshwright.desired.facts import Facts
+    from meshwright.events import Tell
     from meshwright.lab import Lab
+    from meshwright.lab.cluster.programs import Programs
+    from meshwright.plan.plan import Plan
+    from meshwright.providers.base import Result
+    from meshwright.spec.model import Mesh
 
 
 @click.group(cls=Group)
@@ -26,31 +33,88 @@ def lab() -> None:
 
 
 @lab.command(cls=Command, short_help="Bring the lab up, or to what the file says now.")
+@click.option("--kubernetes", is_flag=True, help="With a real Kubernetes control plane in the hub.")
 @click.pass_obj
-def up(out: Output) -> int:
-    """Bring the lab up, or to what the file says now: hosts, apply, tunnels of all peers."""
+def up(out: Output, kubernetes: bool) -> int:
+    """Bring the lab up, or to what the file says now: hosts, apply, tunnels of all peers.
+
+    With --kubernetes the hub runs a real API server, which the peers use through their tunnels; as root it is a node
+    too. Its programs are built once, which takes minutes. It stays until `lab down`, also without the option.
+    """
     from meshwright import flow, lab
     from meshwright.cli import meshfile, world
-    from meshwright.errors import PartlyApplied
 
     begun = time.monotonic()
     mesh = meshfile.mesh(out)
+    kubernetes = kubernetes or _had_cluster(mesh)
     with out.progress() as tell:
+        programs = _programs(mesh, tell) if kubernetes else None
         running = lab.up(mesh, lab.directory(mesh.name), tell)
+        no_node = _cluster(running, mesh, programs, tell) if programs else ""
         where = world.in_lab(mesh)
         view = flow.look(where.mesh, where.providers, where.places, tell)
-        failed = [result for result in flow.apply(view.todo, where.providers, tell) if not result.ok]
-        if failed:
-            raise PartlyApplied(
-                f"{len(failed)} of {len(view.todo.changes)} changes could not be written; first {failed[0].id}: "
-                f"{failed[0].why}",
-                failed[0].hint or "run `meshwright lab up` again: it goes on where this stopped",
-            )
+        _all_written(view.todo, flow.apply(view.todo, where.providers, tell))
         running.peers_up(where.places.clients, tell)
+        friends = _kubeconfigs(running, where, view.facts, tell)
     seconds = time.monotonic() - begun
-    standins = {name: [str(address) for address in found] for name, found in running.standins.items()}
+    standins = {name: [str(address) for address in found] for name, found in running.services.items()}
     data = {"mesh": mesh.name, "hosts": list(running.hosts), "peers": list(running.peers), "standins": standins}
-    return out.result({**data, "seconds": round(seconds, 1)}, _summary(running, seconds))
+    more = {"kubernetes": running.kubernetes, "kubeconfigs": list(friends), "no_node": no_node}
+    text = [_summary(running, seconds), *(_about_cluster(running, friends, no_node) if running.kubernetes else ())]
+    return out.result({**data, **more, "seconds": round(seconds, 1)}, "\n".join(text))
+
+
+def _had_cluster(mesh: Mesh) -> bool:
+    """Whether the lab that this file may have up was given a control plane."""
+    from meshwright import lab
+    from meshwright.lab.cluster import site
+
+    return site.there(lab.directory(mesh.name)) and mesh.kubernetes is not None
+
+
+def _programs(mesh: Mesh, tell: Tell) -> Programs:
+    from meshwright.lab.cluster import hub
+
+    return hub.prepare(mesh, tell)
+
+
+def _cluster(running: Lab, mesh: Mesh, programs: Programs, tell: Tell) -> str:
+    from meshwright.lab.cluster import hub
+
+    return hub.up(running, mesh, programs, tell)
+
+
+def _all_written(todo: Plan, results: Sequence[Result]) -> None:
+    from meshwright.errors import PartlyApplied
+
+    failed = [result for result in results if not result.ok]
+    if failed:
+        raise PartlyApplied(
+            f"{len(failed)} of {len(todo.changes)} changes could not be written; first {failed[0].id}: {failed[0].why}",
+            failed[0].hint or "run `meshwright lab up` again: it goes on where this stopped",
+        )
+
+
+def _kubeconfigs(running: Lab, where: World, facts: Facts, tell: Tell) -> tuple[str, ...]:
+    from meshwright.lab.cluster import friends
+
+    if where.places.cluster is None:
+        return ()
+    return friends.issue(running.directory, where.mesh, facts, where.places.cluster, tell)
+
+
+def _about_cluster(running: Lab, friends: Sequence[str], no_node: str) -> list[str]:
+    from meshwright.lab.cluster import site
+
+    file = site.folder(running.directory) / "kubeconfig"
+    lines = [f"Its cluster: meshwright lab exec hub kubectl get namespaces (the admin's kubeconfig: {file})"]
+    if friends:
+        lines.append(
+            f"As a friend, through his tunnel: meshwright lab exec {running.peers[friends[0]]} kubectl get pods"
+        )
+    if no_node:
+        lines.append(f"The hub is not a node, so no pod runs: {no_node}")
+    return lines
 
 
 def _summary(running: Lab, seconds: float) -> str:
@@ -59,7 +123,7 @@ def _summary(running: Lab, seconds: float) -> str:
     ]
     lines += [
         f"no cluster here: {name} stands in at {', '.join(map(str, addresses))}"
-        for name, addresses in running.standins.items()
+        for name, addresses in running.services.items()
     ]
     return "\n".join(lines)
 
@@ -116,9 +180,17 @@ def status(out: Output) -> int:
         {"name": h.name, "addresses": list(h.addresses), "alive": h.alive, "peer": h.peer, "handshake": h.handshake}
         for h in hosts
     ]
-    return out.result(
-        {"mesh": running.mesh, "hosts": data}, columns([("HOST", "ADDRESSES", "STATE", "HANDSHAKE"), *rows])
-    )
+    text = columns([("HOST", "ADDRESSES", "STATE", "HANDSHAKE"), *rows])
+    cluster = _cluster_status(running)
+    said = f"\nKubernetes {cluster['server']}: {cluster['state']}" if cluster else ""
+    return out.result({"mesh": running.mesh, "hosts": data, "kubernetes": cluster}, text + said)
+
+
+def _cluster_status(running: Lab) -> dict[str, str] | None:
+    """Where the API server is and how it does; None when the lab has none."""
+    from meshwright.lab.cluster import hub
+
+    return hub.status(running) if running.kubernetes else None
 
 
 @lab.command(cls=Command, short_help="Prove the lab with real packets.")

@@ -65,8 +65,9 @@ def prove(out: Output, packets: bool) -> int:
             from meshwright.lab import matrix as probing
 
             lab = world.running(where.mesh.name)
-            matrix = probing.run(lab, where.mesh, tell)
-            checks += attempts.run(lab, where.mesh, tell)
+            services = view.facts.services
+            matrix = probing.run(lab, where.mesh, tell, services=services)
+            checks += attempts.run(lab, where.mesh, tell, services=services)
     return _report(out, where.mesh.name, checks, matrix)
 
 

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,33 +30,46 @@ NEEDED = 5 * 10**9  # bytes of disk while building
 HOURS = 3 * 3600
 AGAIN = "run script/cluster (or the same command) again: it goes on where it stopped"
 OPERATOR = "github.com/prometheus-operator/prometheus-operator"
+CRDS = "crds"
 
 
-def ensure(names: Iterable[str] = CONTROL_PLANE, tell: Tell = silent) -> Programs:
-    """All of these programs; those that this machine lacks are had first, with progress. LabError when that fails."""
+def ensure(names: Iterable[str] = CONTROL_PLANE, tell: Tell = silent, *, crds: bool = False) -> Programs:
+    """All of these programs; those that this machine lacks are had first, with progress. LabError when that fails.
+
+    crds: the Prometheus operator's resource definitions too.
+    """
     wanted = tuple(names)
-    if set(wanted) - programs.look(wanted).keys():
-        with _turn(tell), _workshop() as shop:
-            missing = set(wanted) - programs.look(wanted).keys()  # another command may just have built them
-            if "kubectl" in missing:
-                kubectl(shop, tell)
-            if "etcd" in missing:
-                compile_(shop, "etcd", ["etcd"], tell)
-            if missing & {*CONTROL_PLANE, *NODE} - {"etcd", "kubectl"}:
-                kubernetes(shop, tell)
+    _have(lambda: _missing(wanted) | ({CRDS} if crds and not programs.crds().exists() else set()), tell)
     return programs.find(wanted)
 
 
 def everything(tell: Tell = silent) -> None:
     """What the tests want to find: all programs, a current kubectl even where there is one, and the CRDs."""
-    ensure((*CONTROL_PLANE, *NODE), tell)
-    current = programs.own() / "kubectl"
-    if not current.exists() or not programs.crds().exists():
-        with _turn(tell), _workshop() as shop:
-            if not current.exists():
-                kubectl(shop, tell)
-            if not programs.crds().exists():
-                definitions(shop, tell)
+
+    def lacking() -> set[str]:
+        there = {CRDS: programs.crds(), "kubectl": programs.own() / "kubectl"}
+        return _missing((*CONTROL_PLANE, *NODE)) | {name for name, path in there.items() if not path.exists()}
+
+    _have(lacking, tell)
+
+
+def _missing(wanted: Iterable[str]) -> set[str]:
+    return set(wanted) - programs.look(wanted).keys()
+
+
+def _have(lacking: Callable[[], set[str]], tell: Tell) -> None:
+    if not lacking():
+        return
+    with _turn(tell), _workshop() as shop:
+        missing = lacking()  # another command may just have built them
+        if "kubectl" in missing:
+            kubectl(shop, tell)
+        if CRDS in missing:
+            definitions(shop, tell)
+        if missing - {"kubectl", CRDS, "etcd"}:
+            kubernetes(shop, tell)
+        if "etcd" in missing:
+            compile_(shop, "etcd", ["etcd"], "etcd", tell)
 
 
 # -- what is had -----------------------------------------------------------------------------------------------------
@@ -64,10 +77,10 @@ def everything(tell: Tell = silent) -> None:
 
 def kubernetes(shop: Path, tell: Tell) -> None:
     names = [name for name in (*CONTROL_PLANE, *NODE) if name.startswith("kube") and name != "kubectl"]
-    compile_(shop, ".", names, tell)
+    compile_(shop, ".", names, f"Kubernetes {VERSION} (once; {TYPICAL})", tell)
 
 
-def compile_(shop: Path, package: str, names: Sequence[str], tell: Tell) -> None:
+def compile_(shop: Path, package: str, names: Sequence[str], what: str, tell: Tell) -> None:
     """One Go program, which stands under each of these names."""
     go = _go(shop, tell)
     _room(shop)
@@ -77,8 +90,7 @@ def compile_(shop: Path, package: str, names: Sequence[str], tell: Tell) -> None
     flags = f"-s -w -X {where}gitVersion={VERSION} -X {where}gitMajor={major} -X {where}gitMinor={minor}"
     made = shop / names[0]
     arguments = ["build", "-v", "-ldflags", flags, "-o", str(made), package if package == "." else f"./{package}"]
-    what = "etcd" if package != "." else f"Kubernetes {VERSION}"
-    _go_run(go, SOURCES, arguments, shop, f"building {what} (once; {TYPICAL})", tell)
+    _go_run(go, SOURCES, arguments, shop, f"building {what}", tell)
     _install(made, names)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from meshwright.errors import LabError
 from meshwright.events import Tell, silent
 from meshwright.lab.cluster import control
 from meshwright.lab.cluster.ask import asker
@@ -17,6 +18,7 @@ from meshwright.lab.cluster.control import Plane
 from meshwright.lab.cluster.programs import Programs
 
 GRACE = 5  # seconds between SIGTERM and SIGKILL
+ATTEMPTS = 3
 
 
 class Children:
@@ -55,15 +57,30 @@ class Children:
 @contextmanager
 def loopback(folder: Path, programs: Programs, tell: Tell = silent) -> Iterator[Plane]:
     """A control plane in `folder`, on free ports of 127.0.0.1. Afterwards processes and folder are gone."""
-    port, *etcd = _free_ports(3)
-    plane = Plane(folder, "127.0.0.1", port, (etcd[0], etcd[1]))
-    children, keys = Children(), folder / "pki"
+    children = Children()
     try:
-        control.start(plane, programs, children, asker(plane.server, keys / "ca.crt", keys / "admin"), tell)
-        yield plane
+        yield _started(folder, programs, children, tell)
     finally:
         children.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _started(folder: Path, programs: Programs, children: Children, tell: Tell) -> Plane:
+    keys = folder / "pki"
+    for attempt in range(ATTEMPTS):
+        port, *etcd = _free_ports(3)
+        plane = Plane(folder, "127.0.0.1", port, (etcd[0], etcd[1]))
+        try:
+            control.start(plane, programs, children, asker(plane.server, keys / "ca.crt", keys / "admin"), tell)
+        except LabError as error:
+            # between choosing a port and listening on it somebody else may have taken it
+            if "address already in use" not in error.message or attempt == ATTEMPTS - 1:
+                raise
+            children.stop()
+            shutil.rmtree(folder)
+        else:
+            return plane
+    raise AssertionError
 
 
 def _free_ports(count: int) -> list[int]:

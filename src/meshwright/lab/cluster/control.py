@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from meshwright.errors import LabError
 from meshwright.events import Started, Tell, silent
 from meshwright.lab.cluster import kubeconfig, pki
-from meshwright.lab.cluster.ask import Ask
 from meshwright.lab.cluster.programs import Programs
 
+if TYPE_CHECKING:
+    from meshwright.lab.cluster.ask import Ask
+
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 PATIENCE = 180.0  # seconds until something that lives but does not answer counts as broken; it takes 5 to 10
 
 
@@ -26,7 +29,8 @@ PATIENCE = 180.0  # seconds until something that lives but does not answer count
 class Plane:
     """One control plane. address, port: where the API server answers. names: what else its certificate is for.
 
-    etcd: the two ports of etcd on loopback. advertise: the address for Service kubernetes; "" keeps that Service empty.
+    etcd: the two ports of etcd on loopback. advertise: the address for Service kubernetes; "" keeps that Service empty,
+    and the API server to `address`; else it listens on `everywhere`.
     """
 
     folder: Path
@@ -36,6 +40,7 @@ class Plane:
     names: tuple[str, ...] = ()
     services: tuple[str, ...] = ("10.43.0.0/16",)
     advertise: str = ""
+    everywhere: str = "::"
 
     @property
     def server(self) -> str:
@@ -129,7 +134,7 @@ def _apiserver(plane: Plane, programs: Programs, etcd: str) -> list[str]:
         f"--etcd-certfile={keys / 'etcd.crt'}",
         f"--etcd-keyfile={keys / 'etcd.key'}",
         f"--secure-port={plane.port}",
-        f"--bind-address={plane.address if not plane.advertise else '::'}",
+        f"--bind-address={plane.everywhere if plane.advertise else plane.address}",
         f"--advertise-address={plane.advertise or '127.0.0.1'}",
         f"--endpoint-reconciler-type={'lease' if plane.advertise else 'none'}",
         f"--tls-cert-file={keys / 'apiserver.crt'}",

@@ -1,12 +1,13 @@
 """Sends probes from the host it runs on, all at once, and says what came back. One JSON document on stdin.
 
     {"timeout": seconds, "probes": [{"kind": tcp|udp|icmp|dns-udp|dns-tcp, "address", "port", "name", "source",
-                                         "size"}]}
+                                         "size", "say"}]}
     -> {"results": [[verdict, detail], ...]} in the order of the probes
 
 verdict: open (answered; detail is the answer's first line), refused (a host without a listener, or a firewall's
 reset), prohibited (a firewall said so), timeout, error (detail says what). source: the address to send from, "" for
-any. size: bytes of payload of an echo request or a datagram.
+any. size: bytes of payload of an echo request or a datagram. say: what to send when a TCP connection stands, "" to
+listen only.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def _begin(item: _One, selector: selectors.BaseSelector, echoes: dict[tuple[int,
     code = sock.connect_ex((probe["address"], probe["port"]))
     if code not in (0, errno.EINPROGRESS):
         raise OSError(code, os.strerror(code))
-    if probe["kind"] == "dns-tcp":  # its question follows when the connection stands
+    if probe["kind"] == "dns-tcp" or (stream and probe.get("say")):  # what it says follows when the connection stands
         selector.register(sock, selectors.EVENT_WRITE, item)
         return
     if not stream:
@@ -130,8 +131,7 @@ def _ready(key: selectors.SelectorKey, items: list[_One], selector: selectors.Ba
         and item.sock
         and not item.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     ):
-        question = _question(item.probe["name"])
-        item.sock.send(struct.pack("!H", len(question)) + question)
+        item.sock.send(_words(item.probe))
         selector.modify(item.sock, selectors.EVENT_READ, item)
         return
     try:
@@ -149,6 +149,14 @@ def _ready(key: selectors.SelectorKey, items: list[_One], selector: selectors.Ba
     selector.unregister(key.fileobj)
     if item.sock:
         item.sock.close()  # a server may serve one connection at a time
+
+
+def _words(probe: dict[str, Any]) -> bytes:
+    """What is sent first on a TCP connection."""
+    if probe["kind"] == "tcp":
+        return str(probe["say"]).encode()
+    question = _question(probe["name"])
+    return struct.pack("!H", len(question)) + question
 
 
 def _echo_socket(
