@@ -21,9 +21,10 @@ SHOWN = 3
 
 
 def converged(systems: Sequence[str], todo: Plan) -> Iterator[Checked]:
-    """One check per system: reading it again must leave nothing to do."""
+    """One check per system: reading it again must leave nothing to do, and nobody else may hold what should be ours."""
     for system in systems:
         left = [change.id for change in todo.changes if change.system == system]
+        left += [f"{id} ({why.why})" for id, why in todo.conflicts.items() if id.partition("/")[0] == system]
         more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
         yield Checked(
             f"{system} is as the file says",
