@@ -179,6 +179,11 @@ def _as_much(a: Any, b: Any) -> bool:
     if same(a, b):
         return True
     try:
-        return isinstance(a, str) and type(b) in (str, int) and nano(a) == nano(str(b))
+        return isinstance(a, str) and type(b) in (str, int) and _milli(a) == _milli(str(b))
     except ValueError:
         return False
+
+
+def _milli(amount: str) -> int:
+    """Thousandths: what is less the server rounds up, in the lists of resources that we have."""
+    return -(-nano(amount) // 10**6)
