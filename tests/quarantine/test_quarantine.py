@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from house import RUNNING, Dying, House, about, belongings, binding, eventually, placed, pod_spec, state
+from house import RUNNING, Dying, House, about, belongings, binding, eventually, placed, pod_spec, selected, state
 
 from controlplane import ControlPlane
 from meshwright.desired.names import BINDINGS, QUARANTINE, WAS
@@ -307,11 +307,40 @@ def test_what_is_made_anew_while_he_is_out_is_his_and_newer(house: House) -> Non
 
 def test_pods_get_no_longer_to_end_than_we_say(house: House) -> None:
     space = house.space("ann")
-    house.run("patch", "pod", "alone", "-n", space, "--type=merge", "-p", '{"metadata":{"finalizers":["x.y/z"]}}')
-    house.out.add("ann")
-    assert house.apply() == []
-    left = house.get("ann", "pod/alone")["metadata"]
-    assert "deletionTimestamp" in left
-    assert left["deletionGracePeriodSeconds"] <= 30
-    assert house.left() == []
-    house.run("patch", "pod", "alone", "-n", space, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    house.make(*placed(space, about("Pod", "leaving", spec=pod_spec(terminationGracePeriodSeconds=31536000))))
+    house.make(about("Node", house.name))
+    try:
+        with house.connected() as to:
+            for name in ("alone", "leaving"):
+                target = about("Binding", name, target={"kind": "Node", "name": house.name})
+                to.create(f"/api/v1/namespaces/{space}/pods/{name}/binding", target)
+            to.delete(f"/api/v1/namespaces/{space}/pods/leaving")
+        assert house.get("ann", "pod/leaving")["metadata"]["deletionGracePeriodSeconds"] == 31536000
+        house.out.add("ann")
+        assert {f"delete kubernetes/pod/{space}/{name}" for name in ("alone", "leaving")} <= set(house.left())
+        assert house.apply() == []
+        for name in ("alone", "leaving"):
+            meta = house.get("ann", f"pod/{name}")["metadata"]
+            assert "deletionTimestamp" in meta, name
+            assert meta["deletionGracePeriodSeconds"] == 30, name
+        assert house.left() == []
+    finally:
+        house.run("delete", "node", house.name)
+
+
+def test_one_of_four_may_go_whatever_he_has_but_two_need_force(cluster: ControlPlane) -> None:
+    house = House(cluster, "quarfour", ("ann", "ben", "cleo", "dan"))
+    space = house.space("ann")
+    try:
+        assert house.apply() == []
+        work = [about("Deployment", f"d{n}", "apps/v1", spec=selected("d", replicas=1)) for n in range(20)]
+        house.make(*placed(space, *work), *(binding(f"b{n}", "x", space, namespace=space) for n in range(40)))
+        with house.connected() as to:
+            house.out.add("ann")
+            todo = house.plan(to)
+            assert todo.guard == ()
+            assert sum(change.verb == "delete" for change in todo.changes) > 50
+            house.out.add("ben")
+            assert house.plan(to).guard == ("shuts 2 of 5 things that are kubernetes/namespace",)
+    finally:
+        house.gone()

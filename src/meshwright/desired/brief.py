@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from meshwright.desired import names
+from meshwright.desired.kubernetes.bindings import saved
 
 Object = Mapping[str, Any]
 _MANY: Final = 4
@@ -26,11 +27,19 @@ def _namespace(it: Object) -> str:
     labels, notes = _at(it, "metadata", "labels"), _at(it, "metadata", "annotations")
     parts = [
         f"of {labels[names.PEER]}" if names.PEER in labels else "",
-        "in quarantine" if names.QUARANTINE in labels else "",
         f"pod security {labels[_SECURITY]} {labels.get(f'{_SECURITY}-version', '')}" if _SECURITY in labels else "",
         f"hosts {notes[names.INGRESS_DOMAIN]}" if names.INGRESS_DOMAIN in notes else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _mark(it: Object) -> str:
+    kept = saved(_at(it, "metadata", "annotations").get(names.BINDINGS), "")
+    return f"data stays, nothing runs{f'; RoleBindings kept: {_some(list(kept))}' if kept else ''}"
+
+
+def _pod(it: Object) -> str:
+    return "of a namespace in quarantine"
 
 
 def _account(it: Object) -> str:
@@ -158,6 +167,8 @@ def _some(words: Iterable[object], most: int = _MANY) -> str:
 
 _KINDS: Final[Mapping[str, Callable[[Object], str]]] = {
     "namespace": _namespace,
+    "quarantine": _mark,
+    "pod": _pod,
     "serviceaccount": _account,
     "role": _role,
     "clusterrole": _role,
