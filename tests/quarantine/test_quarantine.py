@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from house import RUNNING, Dying, House, about, belongings, binding, eventually, placed, pod_spec, selected, state
+from tenancy import RUNNING, Dying, House, about, belongings, binding, eventually, placed, pod_spec, selected, state
 
 from controlplane import ControlPlane
 from meshwright.desired.names import BINDINGS, QUARANTINE, WAS

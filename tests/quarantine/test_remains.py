@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from house import House, about, belongings, binding, eventually, placed
+from tenancy import House, about, belongings, binding, eventually, placed
 
 from controlplane import ControlPlane
 from meshwright.providers.kubernetes.remains import Remains, remains
