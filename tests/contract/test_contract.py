@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,23 +18,24 @@ from meshwright.plan.plan import Change, make
 from meshwright.providers.base import Provider
 from meshwright.providers.files import Files
 from meshwright.providers.hub import Hub
+from meshwright.providers.kubernetes import Kubernetes
 from meshwright.providers.nftables import NftablesGateway
 from meshwright.spec import load
 
-pytestmark = pytest.mark.lab
 MESH = """
 version: 1
 name: contract
 hub: {node: hub, address: 192.0.2.10, interface: wg9, endpoint: 'vpn.example.net:51820'}
 network: {cidr: [10.66.0.0/24, 'fd66::/64'], hub: [10.66.0.1, 'fd66::1'], routes: {lan: 192.0.2.0/24}}
 peers:
-  ada: {address: [10.66.0.2, 'fd66::2'], preshared_key: true}
+  ada: {address: [10.66.0.2, 'fd66::2'], preshared_key: true, namespace: contract-ada}
   ben: {address: 10.66.0.3, lan: [198.51.100.0/24]}
 policy:
   allow:
     - {from: ada, to: [lan, ben.lan], ports: [443/tcp, icmp]}
     - {from: hub, to: peers, ports: [icmp]}
 gateway: {kind: nftables, connection: {kind: local}, wan: wan0}
+kubernetes: {access: {namespace: contract-access}, reader: contract-reader}
 """
 Make = Callable[[Path, Namespace], Provider]
 PROVIDERS: dict[str, Make] = {
@@ -44,13 +45,28 @@ PROVIDERS: dict[str, Make] = {
 }
 
 
-@pytest.fixture(params=PROVIDERS)
-def provider(request: pytest.FixtureRequest, tmp_path: Path, hub_host: Namespace) -> Provider:
-    return PROVIDERS[request.param](tmp_path, hub_host)
+PARAMS = [
+    *(pytest.param(name, marks=pytest.mark.lab) for name in PROVIDERS),
+    pytest.param("kubernetes", marks=pytest.mark.cluster),
+]
+
+
+@pytest.fixture(params=PARAMS)
+def provider(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Provider]:
+    if request.param in PROVIDERS:
+        yield PROVIDERS[request.param](tmp_path, request.getfixturevalue("hub_host"))
+        return
+    made = Kubernetes(request.getfixturevalue("cluster").connect(), "contract", "contract-access")
+    yield made
+    made.apply(make({}, made.read(needed(made))).changes, silent)
 
 
 @pytest.fixture
 def wanted(provider: Provider) -> dict[str, Resource]:
+    return needed(provider)
+
+
+def needed(provider: Provider) -> dict[str, Resource]:
     """What the mesh wants of this system; values of other systems stand in for what they would have answered."""
     everything = state(load.load_text(MESH).mesh, Facts(datetime(2026, 11, 23, tzinfo=UTC)))
     others = {

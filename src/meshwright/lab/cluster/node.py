@@ -111,7 +111,8 @@ def start(site: Site, mesh: Mesh, tell: Tell = silent) -> str:
     for name, text in settings.files(ground).items():
         target = site.home / name
         target.parent.mkdir(exist_ok=True)
-        target.write_text(text)
+        if not target.exists() or target.read_text() != text:  # kube-proxy ends when its file is written
+            target.write_text(text)
     _run(site, ground, tell)
     return ""
 

@@ -29,6 +29,11 @@ class Kubernetes:
 
     system = SYSTEM
 
+    @property
+    def _home(self) -> str:
+        """Where the lock stands: made before everything, deleted after all."""
+        return f"{SYSTEM}/namespace/{self.lease}"
+
     def read(self, wanted: Resources) -> dict[str, Resource]:
         """What is there and ours, and what is in the way of what is wanted.
 
@@ -77,7 +82,7 @@ class Kubernetes:
             return taken()
         except NoNamespace:
             # the very first apply: the lock needs a namespace to stand in
-            first = [change for change in own if change.id == f"{SYSTEM}/namespace/{self.lease}" and change.wanted]
+            first = [change for change in own if change.id == self._home and change.wanted]
             made = self._write(first, tell, None)
             if not first or not all(result.ok for result in made.values()):
                 results |= made
@@ -88,11 +93,14 @@ class Kubernetes:
     def _write(self, changes: Sequence[Change], tell: Tell, lock: Held | None) -> dict[str, Result]:
         if not changes:
             return {}
-        wanted = {c.id: Resource(c.id, c.wanted, after=c.after) for c in changes if c.wanted is not None}
+        # what was compared when the plan was made is what was declared then: of what is to go, what it was
+        wanted = {
+            c.id: Resource(c.id, c.before or {} if c.wanted is None else c.wanted, after=c.after) for c in changes
+        }
         kinds: list[Kind] = of(change.id for change in changes)
         seen = look(self.cluster, self.mesh, wanted, kinds)
         writer = Writer(self.cluster, seen, lock.require if lock else lambda: None)
-        return waves.run(changes, writer.write, writer.stop, tell)
+        return waves.run(changes, writer.write, writer.stop, tell, last=self._home)
 
     def _quarantine(self, changes: Sequence[Change], failed: Collection[str], lock: Held) -> list[Result]:
         return quarantine.apply(self.cluster, self.mesh, changes, failed, lock.require) if changes else []

@@ -16,12 +16,21 @@ _RIGHTS = frozenset({"rolebinding", "clusterrolebinding", "serviceaccount"})
 Write = Callable[[Change], Result]
 
 
-def run(changes: Sequence[Change], write: Write, stop: Callable[[], None], tell: Tell) -> dict[str, Result]:
+def run(
+    changes: Sequence[Change], write: Write, stop: Callable[[], None], tell: Tell, last: str = ""
+) -> dict[str, Result]:
     """Write every change after those that it waits for; what waits in vain is not tried.
 
-    Rights that are taken away go first, everything else that is taken away last. stop: called when this is interrupted;
-    no thread writes any more when it ends.
+    Rights that are taken away go first, everything else that is taken away last, and `last` after all. stop: called
+    when this is interrupted; no thread writes any more when it ends.
     """
+
+    def phase(id: str) -> int:
+        change = pending[id]
+        if change.wanted is not None:
+            return 1
+        return 0 if id_kind(id) in _RIGHTS else 2 + (id == last)
+
     pending = {change.id: change for change in changes}
     sorter = TopologicalSorter({c.id: [id for id in c.after if id in pending] for c in changes})
     sorter.prepare()
@@ -30,18 +39,12 @@ def run(changes: Sequence[Change], write: Write, stop: Callable[[], None], tell:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         while sorter.is_active():
             ready |= set(sorter.get_ready())
-            first = min(_phase(pending[id]) for id in ready)
-            wave = sorted(id for id in ready if _phase(pending[id]) == first)
+            first = min(map(phase, ready))
+            wave = sorted(id for id in ready if phase(id) == first)
             _wave([pending[id] for id in wave], results, pool, write, (stop, tell))
             ready -= set(wave)
             sorter.done(*wave)
     return results
-
-
-def _phase(change: Change) -> int:
-    if change.wanted is None:
-        return 0 if id_kind(change.id) in _RIGHTS else 2
-    return 1
 
 
 def _wave(

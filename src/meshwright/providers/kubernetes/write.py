@@ -205,7 +205,8 @@ class Writer:
     def _gone(self, where: Place) -> None:
         end = time.monotonic() + NAMESPACE_GOES
         while again(self.cluster, where):
-            self._may()
+            if self._stopped.is_set():
+                raise ConflictError("it is being deleted; not waited for: it was interrupted", "look again later")
             if time.monotonic() > end:
                 raise ClusterError(
                     "it is being deleted, but something in it holds it up",
