@@ -143,8 +143,16 @@ def test_somebody_elses_thing_is_named_left_alone_and_adopted_only_by_its_name(h
     assert document["drift"] is True
     assert [(b["id"], b["hostile"]) for b in document["blocked"] if b["kind"] == "conflict"] == [(id, True)]
 
-    applied = house.run("apply", "--yes", "--only", "kubernetes")
+    applied = house.run("apply", "--yes", "--only", "kubernetes", code=1)
     assert "Nothing to do, 1 left alone: somebody else's" in applied.stdout
+    assert applied.stderr.splitlines()[-2].startswith(f"error: HOSTILE: {id} is somebody else's and was left alone: ")
+    assert applied.stderr.splitlines()[-1] == f"next: meshwright apply --adopt {id}"
+    house.kubectl("delete", "networkpolicy", "-n", space, "meshwright-dns")
+    applied = house.run("apply", "--yes", "--only", "kubernetes", "-o", "json", code=3)
+    document = json.loads(applied.stdout)
+    assert [result["ok"] for result in document["results"]] == [True]
+    assert document["error"]["exit_code"] == 3
+    assert id in document["error"]["message"]
     assert "9" in house.kubectl("get", "limitrange", "-n", space, "-o", "jsonpath={.items[*].spec.limits[*].default}")
 
     wrong = house.run("plan", "--only", "kubernetes", "--adopt", f"{id}x", code=1)

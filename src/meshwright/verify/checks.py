@@ -14,7 +14,8 @@ from meshwright.errors import HostError
 from meshwright.events import Checked
 from meshwright.hubd import nft
 from meshwright.io.host import Host
-from meshwright.plan.plan import Plan
+from meshwright.plan.plan import Change, Plan
+from meshwright.plan.text import printable
 from meshwright.spec.model import Mesh
 
 SHOWN = 3
@@ -23,16 +24,33 @@ SHOWN = 3
 def converged(systems: Sequence[str], todo: Plan) -> Iterator[Checked]:
     """One check per system: reading it again must leave nothing to do, and nobody else may hold what should be ours."""
     for system in systems:
-        left = [change.id for change in todo.changes if change.system == system]
-        left += [f"{id} ({why.why})" for id, why in todo.conflicts.items() if id.partition("/")[0] == system]
+        left, hint = _left(system, todo)
         more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
         yield Checked(
             f"{system} is as the file says",
             not left,
             "nothing to do",
-            f"differs: {', '.join(left[:SHOWN])}{more}" if left else "nothing to do",
-            "" if not left else "look at `meshwright plan`, then `meshwright apply`",
+            printable(f"differs: {', '.join(left[:SHOWN])}{more}") if left else "nothing to do",
+            hint,
         )
+
+
+def _left(system: str, todo: Plan) -> tuple[list[str], str]:
+    """What differs in one system, HOSTILE things first, each with who is behind it; and the next step."""
+    changes = [change for change in todo.changes if change.system == system]
+    conflicts = {id: why for id, why in todo.conflicts.items() if id.partition("/")[0] == system}
+    loud = [f"{change.id} ({change.alarm}{_holders(change)})" for change in changes if change.alarm]
+    loud += [f"{id} (HOSTILE: {why.why})" for id, why in conflicts.items() if why.hostile]
+    left = [change.id for change in changes if not change.alarm]
+    left += [f"{id} ({why.why})" for id, why in conflicts.items() if not why.hostile]
+    if changes:
+        return [*loud, *left], "look at `meshwright plan`, then `meshwright apply`"
+    return [*loud, *left], next((why.hint for why in conflicts.values()), "")
+
+
+def _holders(change: Change) -> str:
+    names = sorted({who for _, who in change.held})
+    return f"; fields of it are held by {', '.join(names)}" if names else ""
 
 
 def resolved(mesh: Mesh, facts: Facts) -> Iterator[Checked]:

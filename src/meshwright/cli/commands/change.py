@@ -14,6 +14,7 @@ from meshwright.cli.output import Output
 
 if TYPE_CHECKING:
     from meshwright.cli.world import World
+    from meshwright.errors import MeshwrightError
     from meshwright.flow import View
     from meshwright.plan.plan import Plan
     from meshwright.providers.base import Result
@@ -101,13 +102,14 @@ def apply(
     """Make the world what the file says.
 
     Shows the plan and asks. With DIGEST, the digest of a plan that was looked at, it applies exactly that plan and does
-    not ask; with --yes it applies whatever the plan is now. What is somebody else's is left alone and named.
+    not ask; with --yes it applies whatever the plan is now. What is somebody else's is left alone and named; then the
+    exit code is 3, or 1 where nothing was written at all.
     """
     from meshwright import flow
 
     where, view, todo = _planned(out, systems, adopted)
     if not todo and not (digest and todo.conflicts):
-        return out.result({**_plan_json(todo, view), "results": []}, _plan_text(out, todo, view))
+        return out.result({**_plan_json(todo, view), "results": []}, _plan_text(out, todo, view), _left(todo, []))
     flow.allow(todo, digest, force)
     out.say(_plan_text(out, todo, view))
     if not (digest or yes):
@@ -166,7 +168,8 @@ def _report(out: Output, todo: Plan, view: View, results: Sequence[Result]) -> i
     }
     if not failed:
         left = f", left {len(todo.conflicts)} alone that somebody else made" if todo.conflicts else ""
-        return out.result(data, f"Applied {len(results)} change{'' if len(results) == 1 else 's'}{left}.")
+        text = f"Applied {len(results)} change{'' if len(results) == 1 else 's'}{left}."
+        return out.result(data, text, _left(todo, results))
     kind = MeshwrightError if len(failed) == len(results) else PartlyApplied
     text = "\n".join(f"! {r.id}: {r.why}{f' ({r.hint})' if r.hint else ''}" for r in failed)
     error = kind(
@@ -174,6 +177,20 @@ def _report(out: Output, todo: Plan, view: View, results: Sequence[Result]) -> i
         failed[0].hint or "mend what the lines above name, then run apply again: it goes on where this stopped",
     )
     return out.result(data, out.marked(text), error)
+
+
+def _left(todo: Plan, results: Sequence[Result]) -> MeshwrightError | None:
+    """The error that apply ends with where what the file wants is still somebody else's; None where nothing is."""
+    from meshwright.errors import ConflictError, PartlyApplied
+    from meshwright.plan.text import printable
+
+    if not todo.conflicts:
+        return None
+    id, first = min(todo.conflicts.items(), key=lambda item: not item[1].hostile)
+    more = f", and {len(todo.conflicts) - 1} more" if len(todo.conflicts) > 1 else ""
+    hostile = "HOSTILE: " if first.hostile else ""
+    kind = PartlyApplied if results else ConflictError
+    return kind(printable(f"{hostile}{id} is somebody else's and was left alone{more}: {first.why}"), first.hint)
 
 
 def _plan_json(todo: Plan, view: View) -> dict[str, Any]:
