@@ -61,6 +61,9 @@ def _deployer(scene: Scene, cluster: Kubernetes) -> Iterator[Fault]:
     if who.namespace == cluster.access.namespace:
         text = f"{who.namespace} is where the friends' accounts live"
         yield Fault((*path, "namespace"), text, "the deployer lives elsewhere, for example in default")
+    elif who.namespace.startswith("kube-"):
+        text = f"{who.namespace} belongs to the cluster"
+        yield Fault((*path, "namespace"), text, "the deployer lives elsewhere, for example in default")
     if who.name == "default":
         yield Fault((*path, "name"), "every pod of the namespace runs as default", "give the deployer its own name")
 
