@@ -25,6 +25,7 @@ from meshwright.io import apifailures, proxies
 from meshwright.io.apifailures import Failure
 from meshwright.io.credentials import Credentials, Identity
 from meshwright.io.kubeconfig import Login
+from meshwright.io.tls import Context
 
 FIRST_PATIENCE = 5.0
 """Seconds for a server that never answered: more likely not there than away for a moment."""
@@ -154,7 +155,7 @@ class Connection:
 
 def _tls(login: Login, identity: Identity) -> ssl.SSLContext:
     """What kubectl asks of a server: its certificate from our authority and for our name, TLS 1.2 at least."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = Context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if login.insecure:
         context.check_hostname = False
