@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import between
 import pytest
-from between import Between, Fault
 
+import between
+from between import Between, Fault
 from controlplane import ControlPlane
-from meshwright.errors import ClusterError
+from meshwright.errors import ClusterError, ConflictError, MeshwrightError
 from meshwright.io.cluster import Cluster
 from meshwright.lab.cluster import kubeconfig
 
@@ -174,3 +174,54 @@ def test_what_was_sent_is_in_no_message(way: Between, through: Cluster, home: st
         assert boss not in shown
         way.faults = []
         through.delete(f"{folder(home)}/hidden")
+
+
+def test_leave_is_asked_before_every_write_and_each_second_attempt(way: Between, through: Cluster, home: str) -> None:
+    """As for the lock of a mesh: what is lost meanwhile stops even what was begun."""
+    asked: list[int] = []
+    client = through.asking(lambda: asked.append(len(way.asked)))
+    path, body = f"{folder(home)}/leave", config_map("leave", home)
+    client.create(folder(home), body)
+    way.faults = [between.refuses(503, Retry_After="0"), between.cut_before]
+    client.apply(path, body, manager="meshwright", force=True)
+    client.merge(path, {"data": {"a": "1"}}, manager="meshwright")
+    client.replace(path, body, manager="meshwright")
+    client.get(path)
+    client.list(folder(home))
+    client.delete(path)
+    assert asked == [0, 1, 2, 3, 4, 5, 8], "before each, and not for what only reads"
+
+
+def test_without_leave_nothing_is_sent(way: Between, through: Cluster, home: str) -> None:
+    def no() -> None:
+        raise ConflictError("the lock was lost", "try again")
+
+    client = through.asking(no)
+    path, body = f"{folder(home)}/leave", config_map("leave", home)
+    for write in (
+        lambda: client.create(folder(home), body),
+        lambda: client.apply(path, body, manager="meshwright"),
+        lambda: client.merge(path, body, manager="meshwright"),
+        lambda: client.replace(path, body, manager="meshwright"),
+        lambda: client.delete(path),
+    ):
+        with pytest.raises(ConflictError, match="the lock was lost"):
+            write()
+    assert way.asked == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [(between.refuses(429, Retry_After="0"), "the lock was lost"), (between.cut_after, "broke")]
+)
+def test_leave_lost_on_the_way_hides_no_attempt_that_may_have_been_done(
+    fault: Fault, said: str, way: Between, through: Cluster, home: str
+) -> None:
+    def lost_after_one() -> None:
+        if way.asked:
+            raise ConflictError("the lock was lost", "try again")
+
+    way.faults = [fault]
+    with pytest.raises(MeshwrightError, match=said) as raised:
+        through.asking(lost_after_one).apply(f"{folder(home)}/lost", config_map("lost", home), manager="meshwright")
+    assert len(way.asked) == 1
+    assert ("may or may not" in str(raised.value.hint)) == (said == "broke")

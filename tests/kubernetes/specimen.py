@@ -90,6 +90,22 @@ class Specimen:
         patch = ("--type=merge", f"--field-manager={manager}", "-p", json.dumps(body))
         self.kubectl("patch", kind, place[-1], *where, *patch)
 
+    @property
+    def _lease(self) -> tuple[str, str, str, str]:
+        return "lease", f"meshwright-{self.name}", "-n", self.access
+
+    def holder(self) -> str:
+        """Who has the lock."""
+        return self.kubectl("get", *self._lease, "-o", "jsonpath={.spec.holderIdentity}")
+
+    def steal(self) -> None:
+        """Somebody takes the lock, whoever has it."""
+        self.kubectl("patch", *self._lease, "--type=merge", "-p", json.dumps({"spec": {"holderIdentity": "eve"}}))
+
+    def forget_lock(self) -> None:
+        """As if its holder's time had gone by."""
+        self.kubectl("delete", *self._lease)
+
     def sweep(self) -> None:
         kinds = "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"
         self.control.kubectl("delete", kinds, "-l", f"meshwright.io/mesh={self.name}", "--wait=false")
@@ -195,3 +211,20 @@ def undeclared(mesh: str, kind: str, name: str, namespace: str, body: dict[str, 
     made = _object(mesh, api, kind, name, namespace, **body)
     del made["metadata"]["labels"]
     return made
+
+
+def many(home: Specimen, count: int) -> list[Resource]:
+    """Roles that take a while to write."""
+    return [resource(role(home, f"meshwright-{n}")) for n in range(count)]
+
+
+def role(home: Specimen, name: str) -> dict[str, Any]:
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
+    manifest = undeclared(home.name, "Role", name, home.tenant, {"rules": rules})
+    manifest["metadata"]["labels"] = labels(home.name)
+    return manifest
+
+
+def versions(home: Specimen) -> dict[str, str]:
+    found = json.loads(home.kubectl("get", "roles", "-n", home.tenant, "-o", "json"))["items"]
+    return {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in found}

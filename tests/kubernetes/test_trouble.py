@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import pytest
 from relay import relay
-from specimen import RBAC, Specimen, specimen, undeclared
+from specimen import RBAC, Specimen, many, role, undeclared, versions
 
 from controlplane import ControlPlane
 from meshwright.desired.manifest import resource
 from meshwright.desired.names import labels
-from meshwright.desired.resource import Resource
 from meshwright.events import Event, Progress
 from meshwright.io.cluster import Cluster
 from meshwright.plan.plan import make
@@ -33,32 +29,8 @@ pytestmark = pytest.mark.cluster
 CRD = "prometheusrules.monitoring.coreos.com"
 
 
-@pytest.fixture
-def home(cluster: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Specimen]:
-    number = crc32(request.node.nodeid.encode()) % 10**6
-    with specimen(cluster, f"trouble{number}") as made:
-        yield made
-
-
 def ids(todo: Any) -> list[str]:
     return [change.id for change in todo.changes]
-
-
-def many(home: Specimen, count: int) -> list[Resource]:
-    """Roles that take a while to write."""
-    return [resource(role(home, f"meshwright-{n}")) for n in range(count)]
-
-
-def role(home: Specimen, name: str) -> dict[str, Any]:
-    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]
-    manifest = undeclared(home.name, "Role", name, home.tenant, {"rules": rules})
-    manifest["metadata"]["labels"] = labels(home.name)
-    return manifest
-
-
-def versions(home: Specimen) -> dict[str, str]:
-    found = json.loads(home.kubectl("get", "roles", "-n", home.tenant, "-o", "json"))["items"]
-    return {item["metadata"]["name"]: item["metadata"]["resourceVersion"] for item in found}
 
 
 def test_what_changed_since_the_plan_is_refused_and_the_rest_is_written(home: Specimen) -> None:
@@ -176,7 +148,6 @@ def test_an_interrupt_stops_every_thread(home: Specimen) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from zlib import crc32
 sys.path[:0] = sys.argv[4:]
 import pickle
 from meshwright.io.cluster import connect
@@ -204,7 +175,7 @@ def test_killed_in_the_middle_the_next_run_converges(home: Specimen, tmp_path: P
     refused = home.write(home.plan())
     assert all("is applying this mesh" in r.why for r in refused.values())
     assert all("ends by itself" in r.hint for r in refused.values())
-    home.kubectl("delete", "lease", f"meshwright-{home.name}", "-n", home.access)  # as if a minute had gone by
+    home.forget_lock()  # as if a minute had gone by
     home.apply()
     assert ids(home.plan()) == []
 
@@ -231,7 +202,7 @@ def test_a_server_that_goes_away_leaves_nothing_unnamed(home: Specimen, tmp_path
     failed = [r for r in results if not r.ok]
     assert 50 < len(failed) < 150
     assert all(f"127.0.0.1:{wire.port}" in r.why and r.hint for r in failed)
-    home.kubectl("delete", "lease", f"meshwright-{home.name}", "-n", home.access)
+    home.forget_lock()
     home.apply()
     assert ids(home.plan()) == []
 

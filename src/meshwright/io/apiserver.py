@@ -20,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from meshwright.errors import ClusterError
+from meshwright.errors import ClusterError, MeshwrightError
 from meshwright.io import apifailures, proxies
 from meshwright.io.apifailures import Failure
 from meshwright.io.credentials import Credentials, Identity
@@ -35,7 +35,10 @@ PARALLEL = 32
 
 @dataclass(frozen=True)
 class Request:
-    """again: it may be sent twice, since the second time changes nothing more than the first."""
+    """again: it may be sent twice, since the second time changes nothing more than the first.
+
+    may: called right before it is sent, each time; raises MeshwrightError when it must not be.
+    """
 
     method: str
     path: str
@@ -44,6 +47,7 @@ class Request:
     kind: str = "application/json"
     accept: str = "application/json"
     again: bool = False
+    may: Callable[[], None] = field(default=lambda: None, repr=False)
 
 
 class Connection:
@@ -64,8 +68,10 @@ class Connection:
     def send(self, request: Request) -> Any:
         """The JSON of the answer. ClusterError when there is none, or it is a refusal."""
         begun, delay, renewed, hung = time.monotonic(), 0.1, False, False
+        found: Any = None
         while True:
             identity = self._credentials.identity()
+            _ask(request, found)
             found = self._attempt(request, identity)
             if not isinstance(found, Failure):
                 return found
@@ -151,6 +157,16 @@ class Connection:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+
+def _ask(request: Request, last: Failure | None) -> None:
+    """Whether it may be sent now. After an attempt that may have done it, that attempt's end is the news."""
+    try:
+        request.may()
+    except MeshwrightError:
+        if last and not last.untouched:
+            raise last.error from None
+        raise
 
 
 def _tls(login: Login, identity: Identity) -> ssl.SSLContext:

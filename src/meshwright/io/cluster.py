@@ -5,6 +5,7 @@ Formats: the Kubernetes API (v1.36) reference, "API concepts" and "Server-side a
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -53,6 +54,14 @@ class Cluster:
         self._patience = patience
         self._lock = threading.Lock()
         self._made: Connection | None = None
+        self._may: Callable[[], None] = lambda: None
+
+    def asking(self, may: Callable[[], None]) -> Cluster:
+        """The same connection. `may` is called before every write, second attempts too; it raises to forbid it."""
+        self._connection()
+        other = copy.copy(self)
+        other._may = may
+        return other
 
     def _connection(self) -> Connection:
         from meshwright.io import apiserver, kubeconfig
@@ -175,6 +184,8 @@ class Cluster:
     ) -> Object:
         from meshwright.io.apiserver import Request
 
+        if method != "GET":
+            more["may"] = self._may
         found: Object = self._connection().send(Request(method, path, query, body, **more))
         return found
 

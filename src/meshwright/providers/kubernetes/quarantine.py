@@ -70,12 +70,14 @@ def apply(
 ) -> list[Result]:
     """Write what is quarantine's of a batch, after everything else of it: one Result each.
 
-    failed: ids of the same batch that could not be written. require: raises when we may write no more.
+    failed: ids of the same batch that could not be written. require: raises when we may write no more; asked before
+    every single write.
     """
     spaces: dict[str, dict[str, Change]] = {}
     for change in changes:
         spaces.setdefault(change.id.split("/")[2], {})[change.id] = change
-    jobs = [_Job(cluster, mesh, name, of, failed, require) for name, of in spaces.items()]
+    asking = cluster.asking(require)
+    jobs = [_Job(asking, mesh, name, of, failed) for name, of in spaces.items()]
     results: dict[str, Result] = {}
     with ThreadPoolExecutor(max(1, min(inside.AT_ONCE, len(jobs)))) as pool:
         for job in pool.map(_work, jobs):
@@ -92,7 +94,6 @@ class _Job:
     name: str
     changes: Mapping[str, Change]
     failed: Collection[str]
-    require: Callable[[], None]
     errors: dict[str, MeshwrightError] = field(default_factory=dict)
 
     @property
@@ -104,7 +105,6 @@ class _Job:
         return mark_id(self.name)
 
     def merge(self, path: str, body: Object) -> Object:
-        self.require()
         return self.cluster.merge(path, body, manager=WRITER)
 
     @contextmanager
@@ -259,7 +259,6 @@ def _delete(job: _Job, binding: Object, kept: Mapping[str, Manifest]) -> None:
         if meta.get("finalizers"):
             version = {"resourceVersion": meta["resourceVersion"], "finalizers": None}
             meta = job.merge(path, {"metadata": version})["metadata"]
-        job.require()
         job.cluster.delete(path, uid=meta["uid"], version=meta["resourceVersion"])
     except ClusterError as error:
         if error.status not in (404, 409):  # gone, or changed meanwhile: the next round sees
@@ -305,7 +304,6 @@ def _empty(job: _Job) -> None:
         for pod in filter(_alive, inside.objects(job.cluster, [inside.POD], [job.name])):
             own = pod["spec"].get("terminationGracePeriodSeconds") or GRACE
             with job.noting(id_of(pod), job.mark):
-                job.require()
                 job.cluster.delete(inside.path(pod), uid=pod["metadata"]["uid"], grace=max(1, min(own, GRACE)))
 
 
@@ -313,7 +311,6 @@ def _create(job: _Job, wanted: Mapping[str, Any]) -> None:
     """Put a RoleBinding back. A quota that is new refuses everything until its controller has seen it."""
     end = time.monotonic() + SETTLE
     while True:
-        job.require()
         try:
             job.cluster.create(inside.BINDING.collection(job.name), dict(wanted), manager=WRITER)
             return

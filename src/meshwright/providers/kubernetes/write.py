@@ -45,7 +45,7 @@ class _Known:
 
 @dataclass
 class Writer:
-    """seen: what was there a moment ago. lock: raises when we may write no more.
+    """seen: what was there a moment ago. lock: raises when we may write no more; asked before every single write.
 
     After an answer that fails for all (nobody answers, the credentials have ended) nothing more is tried.
     """
@@ -55,6 +55,9 @@ class Writer:
     lock: Callable[[], None] = lambda: None
     _stopped: threading.Event = field(default_factory=threading.Event)
     _over: ClusterError | None = None
+
+    def __post_init__(self) -> None:
+        self.cluster = self.cluster.asking(self._may)
 
     def stop(self) -> None:
         """Write no more; what is being asked of the server at this moment ends by itself."""
@@ -111,7 +114,6 @@ class Writer:
     def _patiently(self, ask: Callable[[], Object]) -> Object:
         end = time.monotonic() + QUOTA_SETTLES
         while True:
-            self._may()
             try:
                 return ask()
             except ClusterError as error:
@@ -147,7 +149,6 @@ class Writer:
             return self._create(where, wanted)
         if now.strays or project.shared(known.live, now.attrs, wanted):
             known.live = self._mend(where, wanted, known.live, now.strays)
-        self._may()
         body = _with(wanted, {"resourceVersion": known.live["metadata"]["resourceVersion"]})
         known.live = _typed(self.cluster.apply(where.path, body, manager=MANAGER, force=True), where)
         now = project.view(known.live, wanted)
@@ -160,7 +161,6 @@ class Writer:
 
         A default that somebody wrote out keeps its value when it is taken away; so his name is taken off it too.
         """
-        self._may()
         meta = live["metadata"]
         more: dict[str, Any] = {"resourceVersion": meta["resourceVersion"]}
         if entries := managed.without(meta.get("managedFields") or (), strays):
@@ -194,12 +194,10 @@ class Writer:
 
     def _remove(self, where: Place, live: Object) -> None:
         """Delete exactly this object. A finalizer would leave it in force for as long as somebody likes."""
-        self._may()
         meta = live["metadata"]
         if meta.get("finalizers"):
             body = {"metadata": {"resourceVersion": meta["resourceVersion"], "finalizers": None}}
             meta = self.cluster.merge(where.path, body, manager=MANAGER)["metadata"]
-            self._may()
         self.cluster.delete(where.path, uid=meta["uid"], version=meta["resourceVersion"])
 
     def _gone(self, where: Place) -> None:

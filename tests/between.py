@@ -22,13 +22,17 @@ Fault = Callable[["Handler"], None]
 
 
 class Between(ThreadingHTTPServer):
-    """faults: what happens to the next requests, first to last; then everything passes. asked: (method, path) seen."""
+    """faults: what happens to the next requests, first to last; then `rule` says it of each, and without it they pass.
+
+    asked: (method, path) seen.
+    """
 
     daemon_threads = True
 
     def __init__(self, plane: ControlPlane, certificate: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.faults: list[Fault] = []
+        self.rule: Callable[[Handler], Fault] = lambda handler: passes
         self.asked: list[tuple[str, str]] = []
         self.tokens: list[str] = []
         self.plane = plane
@@ -57,8 +61,8 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.asked.append((self.command, self.path))
             self.server.tokens.append((self.headers.get("Authorization") or "").removeprefix("Bearer "))
-            fault = self.server.faults.pop(0) if self.server.faults else passes
-        fault(self)
+            fault = self.server.faults.pop(0) if self.server.faults else None
+        (fault or self.server.rule(self))(self)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
