@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tenancy import RUNNING, Dying, House, about, belongings, binding, eventually, placed, pod_spec, selected, state
 
 from controlplane import ControlPlane
 from meshwright.desired.names import BINDINGS, QUARANTINE, WAS
+from tenancy import RUNNING, Dying, House, about, belongings, binding, eventually, placed, pod_spec, selected, state
 
 pytestmark = pytest.mark.cluster
 

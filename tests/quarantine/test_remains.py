@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tenancy import House, about, belongings, binding, eventually, placed
 
 from controlplane import ControlPlane
 from meshwright.providers.kubernetes.remains import Remains, remains
+from tenancy import House, about, belongings, binding, eventually, placed
 
 pytestmark = pytest.mark.cluster
 

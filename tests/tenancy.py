@@ -31,13 +31,17 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 @dataclass
 class House:
-    """The mesh `name` with friends, each with a namespace NAME-FRIEND. `out`: friends the file does not have."""
+    """The mesh `name` with friends, each with a namespace NAME-FRIEND. `out`: friends the file does not have.
+
+    settings: more of the file's section `kubernetes`.
+    """
 
     control: ControlPlane
     name: str
     friends: tuple[str, ...] = ("ann", "ben")
     peers: dict[str, dict[str, Any]] = field(default_factory=dict)
     out: set[str] = field(default_factory=set)
+    settings: dict[str, Any] = field(default_factory=dict)
     now: datetime = NOW
 
     def space(self, friend: str) -> str:
@@ -62,7 +66,8 @@ class House:
                     "reader": f"{self.name}-reader",
                     "deployer": {"name": f"{self.name}-deployer"},
                     "tenant": {"quota": {"cpu": "20", "memory": "20Gi"}},
-                },
+                }
+                | self.settings,
             }
         )
 

@@ -1,0 +1,32 @@
+"""audit: whether the tenancy is what the file says, and nothing else, asked of the API server as it is now.
+
+Rights by question (`rights`), rights by every role and binding (`grants`), what reaches out (`exposed`), what is around
+(`surroundings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from meshwright.desired.facts import Facts
+from meshwright.events import Checked, Started, Tell
+from meshwright.io.cluster import Cluster
+from meshwright.spec.model import Mesh
+from meshwright.verify import exposed, grants, rights, surroundings
+
+
+def run(mesh: Mesh, facts: Facts, cluster: Cluster, tell: Tell) -> list[Checked]:
+    """Every check of the tenancy; each is told when it is there. ClusterError where the cluster cannot say it."""
+    out = []
+    for found in _parts(mesh, facts, cluster, tell):
+        tell(found)
+        out.append(found)
+    return out
+
+
+def _parts(mesh: Mesh, facts: Facts, cluster: Cluster, tell: Tell) -> Iterator[Checked]:
+    yield from rights.checks(mesh, facts, cluster, tell)
+    tell(Started("looking at roles, bindings and what is exposed"))
+    yield from grants.checks(mesh, facts, cluster)
+    yield from exposed.checks(mesh, facts, cluster)
+    yield from surroundings.checks(mesh, cluster)
