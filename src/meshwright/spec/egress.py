@@ -81,6 +81,18 @@ def _spans(networks: Sequence[Network]) -> tuple[Span, ...]:
     return boxes.merge(boxes.span(network) for network in networks)
 
 
+def kept_off(names: Names, rules: Sequence[Grant]) -> tuple[Span, ...]:
+    """What the hub's firewall keeps every pod from, whatever NetworkPolicy says: the friends and their LANs.
+
+    Only what a rule lets in from somewhere outside the tunnel may reach them.
+    """
+    tunnel = [boxes.host(a) for device in names.active for a in device.addresses]
+    tunnel += [boxes.span(lan) for device in names.active for lan in device.lan]
+    outside = [rule for rule in rules if not all(map(names.inside, rule.from_))]
+    let_in = boxes.merge(item for rule in outside for item in rule.destination_spans)
+    return boxes.without(boxes.merge(tunnel), let_in)
+
+
 class Leak(NamedTuple):
     """A friend's pods reach what a test denies him."""
 
@@ -92,19 +104,11 @@ class Leak(NamedTuple):
 
 
 class Pods:
-    """Judges the pods of friends as the tunnel is judged; what is the same for all tests is worked out once.
-
-    That a pod is kept from the friends and their LANs is the hub's firewall, whatever its NetworkPolicy says; only what
-    a rule lets in from somewhere outside the tunnel may reach them.
-    """
+    """Judges the pods of friends as the tunnel is judged; what is the same for all tests is worked out once."""
 
     def __init__(self, names: Names, rules: Sequence[Grant]) -> None:
         self._names = names
-        tunnel = [boxes.host(a) for device in names.active for a in device.addresses]
-        tunnel += [boxes.span(lan) for device in names.active for lan in device.lan]
-        outside = [rule for rule in rules if not all(map(names.inside, rule.from_))]
-        let_in = boxes.merge(item for rule in outside for item in rule.destination_spans)
-        self._kept_off = boxes.without(boxes.merge(tunnel), let_in)
+        self._kept_off = kept_off(names, rules)
         self._kinds = _kinds(names)
 
     def leak(self, test: Test) -> Leak | None:
