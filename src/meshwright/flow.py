@@ -23,6 +23,7 @@ from meshwright.providers.hub import Hub
 from meshwright.providers.table import Places
 from meshwright.spec import policy
 from meshwright.spec.model import Address, Mesh
+from meshwright.verify import audit as tenancy
 from meshwright.verify import checks
 from meshwright.verify.judge import judge
 
@@ -163,7 +164,9 @@ def _waiting(change: Change, results: Mapping[str, Result]) -> str:
 
 
 def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: Tell) -> tuple[Checked, ...]:
-    """Whether the mesh is what the file says: nothing left to do, and the table does what every policy test says."""
+    """Whether the mesh is what the file says: nothing left to do, the table does what every policy test says, and the
+    cluster gives nobody more than the file.
+    """
     tell(Started("verifying"))
     objects = checks.table(places.hub, view.mesh.table)
     found = [
@@ -175,7 +178,23 @@ def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: 
     ]
     for check in found:
         tell(check)
-    return tuple(found)
+    return (*found, *_tenancy(view, places, providers, tell))
+
+
+def audit(view: View, places: Places, providers: Mapping[str, Provider], tell: Tell) -> tuple[Checked, ...]:
+    """The part of verify that is about the cluster; the view need not have looked at more."""
+    tell(Started("auditing the tenancy"))
+    found = tuple(checks.converged(["kubernetes"], view.todo))
+    for check in found:
+        tell(check)
+    return (*found, *_tenancy(view, places, providers, tell))
+
+
+def _tenancy(view: View, places: Places, providers: Mapping[str, Provider], tell: Tell) -> list[Checked]:
+    """Who may do what in the cluster; nothing where none is managed."""
+    if view.mesh.kubernetes is None or places.cluster is None or "kubernetes" not in providers:
+        return []
+    return tenancy.run(view.mesh, view.facts, places.cluster, tell)
 
 
 def seen(view: View, places: Places) -> dict[str, Mapping[str, Any]] | None:

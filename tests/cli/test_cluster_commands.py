@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from door import REFERENCE, Door
 
 from controlplane import ControlPlane
+from door import REFERENCE, Door
 from meshwright.lab.cluster import programs
 
 pytestmark = pytest.mark.cluster
@@ -175,6 +175,39 @@ def test_a_label_that_was_taken_off_is_hostile_drift_and_mended(house: Cluster) 
     assert "1 thing is not as the file says, 1 HOSTILE" in drift.stdout
     house.run("apply", "--yes", "--only", "kubernetes")
     house.run("drift", "--only", "kubernetes")
+
+
+def test_audit_proves_the_tenancy_without_the_hub_and_names_what_is_too_much(house: Cluster) -> None:
+    document = json.loads(house.run("audit", "-o", "json", code=4).stdout)
+    assert document["error"]["exit_code"] == 4
+    assert any("may not create configmaps in" in check["observed"] for check in document["checks"]), (
+        "nothing is applied yet"
+    )
+    house.run("apply", "--yes", "--only", "kubernetes")
+    said = house.run("audit").stdout
+    assert said.endswith("checks, none failed\n")
+    assert said.count("\nok rights of ") == 5
+    space, name = f"{house.prefix}-jake", f"{house.prefix}-all"
+    account = f"{house.prefix}-access:peer-jake"
+    house.kubectl("create", "clusterrolebinding", name, "--clusterrole=cluster-admin", f"--serviceaccount={account}")
+    try:
+        done = house.run("audit", code=4)
+    finally:
+        house.kubectl("delete", "clusterrolebinding", name)
+    wrong = [line for line in done.stdout.splitlines() if line.startswith("! ")]
+    assert len(wrong) == 2
+    assert "get secrets in kube-system, must not" in wrong[0] or f"update namespaces in {space}" in wrong[0]
+    assert f'allowed by ClusterRoleBinding "{name}"' in wrong[0]
+    assert f"{name} gives cluster-admin to ServiceAccount {account.replace(':', '/')}" in wrong[1]
+    assert done.stderr.splitlines()[-1].startswith("next: take away the binding")
+
+
+def test_audit_without_a_cluster_in_the_file_says_so(house: Cluster) -> None:
+    text = (house.folder / "mesh.yaml").read_text()
+    house.mesh(text[: text.index("\nkubernetes:\n")])
+    done = house.run("audit", code=1)
+    assert "there is no cluster to audit" in done.stderr
+    assert "next: add a `kubernetes` section" in done.stderr
 
 
 def test_the_commands_of_the_readme_run(house: Cluster) -> None:

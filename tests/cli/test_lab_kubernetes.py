@@ -9,9 +9,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from door import Door
 
 import controlplane
+from door import Door
 from meshwright.lab.cluster import control, programs
 
 pytestmark = [pytest.mark.lab, pytest.mark.cluster]
@@ -35,6 +35,7 @@ policy:
 kubernetes: {pod_security: restricted}
 """
 CLUSTER = "kubernetes"
+AUDITED = {"rights of ann", "rights of bob", "rights of the deployer", "no Secret holds a token that never ends"}
 
 
 class House(Door):
@@ -131,6 +132,24 @@ def test_real_packets_find_the_api_server_where_the_policy_says(house):
     rows = {row["address"]: row["cells"] for row in json.loads(done.stdout)["matrix"]["rows"]}
     assert rows["10.100.0.1"]["ann"]["observed"] == ["6443/tcp", "icmp"]
     assert rows["10.100.0.1"]["bob"]["observed"] == ["icmp"]
+    assert {check["name"] for check in json.loads(done.stdout)["checks"]} >= AUDITED, "the cluster is looked at too"
+
+
+def test_the_tenancy_is_audited_alone(house):
+    done = house("--lab", "audit", "--output", "json")
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr
+    names = {check["name"] for check in json.loads(done.stdout)["checks"]}
+    assert names >= AUDITED
+    assert "hub is as the file says" not in names
+    binding = ("clusterrolebinding", "too-much", "--clusterrole=view", "--serviceaccount=collective-access:peer-ann")
+    house.kubectl("hub", "create", *binding)
+    try:
+        done = house("--lab", "audit")
+    finally:
+        house.kubectl("hub", "delete", "clusterrolebinding", "too-much")
+    assert done.returncode == 4
+    assert "! rights of ann: expected " in done.stdout
+    assert 'allowed by ClusterRoleBinding "too-much"' in done.stdout
 
 
 def test_what_runs_stays_and_what_died_comes_back_with_its_data(house):

@@ -40,6 +40,7 @@ COMMANDS = {
     "drift": Entry("change:drift", "Tell whether the world is still what the file says."),
     "render": Entry("render:render", "Write the objects of the cluster as plain YAML."),
     "verify": Entry("prove:verify", "Prove that the mesh is what the file says."),
+    "audit": Entry("prove:audit", "Prove that nobody may do more in the cluster than the file says."),
     "status": Entry("prove:status", "Show who is connected."),
     "peer": Entry("peer:peer", "Friends: add, remove, disable, enable, rename, list, conf, qr."),
     "lab": Entry("lab:lab", "The mesh on this one machine: up, down, exec, status, verify."),

@@ -1,7 +1,7 @@
 """audit: whether the tenancy is what the file says, and nothing else, asked of the API server as it is now.
 
-Rights by question (`rights`), rights by every role and binding (`grants`), what reaches out (`exposed`), what is around
-(`surroundings`).
+Rights by question (`rights`), rights by every role and binding (`grants`), what reaches out (`exposed`), where pods may
+send packets (`pods`), what is around (`surroundings`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from meshwright.desired.facts import Facts
 from meshwright.events import Checked, Started, Tell
 from meshwright.io.cluster import Cluster
 from meshwright.spec.model import Mesh
-from meshwright.verify import exposed, grants, rights, surroundings
+from meshwright.verify import exposed, grants, pods, rights, surroundings
 
 
 def run(mesh: Mesh, facts: Facts, cluster: Cluster, tell: Tell) -> list[Checked]:
@@ -26,7 +26,8 @@ def run(mesh: Mesh, facts: Facts, cluster: Cluster, tell: Tell) -> list[Checked]
 
 def _parts(mesh: Mesh, facts: Facts, cluster: Cluster, tell: Tell) -> Iterator[Checked]:
     yield from rights.checks(mesh, facts, cluster, tell)
-    tell(Started("looking at roles, bindings and what is exposed"))
+    tell(Started("looking at roles, bindings, what is open and where pods may go"))
     yield from grants.checks(mesh, facts, cluster)
     yield from exposed.checks(mesh, facts, cluster)
+    yield from pods.checks(mesh, facts, cluster)
     yield from surroundings.checks(mesh, cluster)

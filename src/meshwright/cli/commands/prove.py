@@ -1,4 +1,4 @@
-"""status, verify: what the mesh does, seen from outside the plan."""
+"""status, verify, audit: what the mesh does, seen from outside the plan."""
 
 from __future__ import annotations
 
@@ -44,10 +44,35 @@ def status(out: Output) -> int:
 def verify(out: Output) -> int:
     """Prove that the mesh is what the file says. Exit code 4 when it is not.
 
-    Reads everything again, which must leave nothing to do; puts every policy test to the hub's table, as nft lists it.
+    Reads everything again, which must leave nothing to do; puts every policy test to the hub's table, as nft lists it;
+    audits the cluster.
     With --lab it also sends real packets from every friend, and tries to get around the policy.
     """
     return prove(out, packets=out.settings.lab)
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def audit(out: Output) -> int:
+    """Prove that in the cluster everybody may do what the file says, and nothing else. Exit code 4 when it is not so.
+
+    Asks the API server what each friend and the deployer may do; looks at every role and binding, at endless tokens,
+    open Services and host names claimed twice. Part of verify; the hub is not asked.
+    """
+    from meshwright import flow
+    from meshwright.cli import world
+    from meshwright.errors import MeshwrightError
+
+    where = world.world(out)
+    if "kubernetes" not in where.providers:
+        hint = (
+            "start it with `lab up --kubernetes`" if where.mesh.kubernetes else "add a `kubernetes` section to the file"
+        )
+        raise MeshwrightError("there is no cluster to audit", hint)
+    with out.progress() as tell:
+        view = flow.look(where.mesh, where.providers, where.places, tell, ["kubernetes"])
+        checks = flow.audit(view, where.places, where.providers, tell)
+    return _report(out, where.mesh.name, checks, None)
 
 
 def prove(out: Output, packets: bool) -> int:
