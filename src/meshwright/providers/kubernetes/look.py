@@ -113,7 +113,8 @@ def _judged(live: Object, eyes: _Eyes) -> Resource | None:
     if mesh == eyes.mesh:
         return _resource(live, where, want) if want or _prunable(live, where) else None
     if mesh is None and _ours(live) and (want or inside):
-        alarm = f"HOSTILE: its label {MESH} was taken off" if inside else ""
+        his = inside or (where.kind.key == "namespace" and where.name in eyes.tenants)
+        alarm = f"HOSTILE: its label {MESH} was taken off" if his else ""
         return _resource(live, where, want, alarm) if want or _prunable(live, where) else None
     if want is None:
         return None
