@@ -239,7 +239,7 @@ def _is_port(said: dict[str, Any], protocol: str, number: int) -> bool:
     return not isinstance(first, int) or first <= number <= said.get("endPort", first)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(specs, max_size=4))
 def test_any_policies_say_the_same_as_read_plainly(policies: list[Any]) -> None:
     ground = replace(GROUND, pods=(), services=(), homes={})
@@ -320,7 +320,7 @@ def judged(mesh: Mesh, live: dict[str, list[Any]], facts: Facts = FACTS) -> dict
     return {check.name: check for check in pods.denied(mesh, facts, live, ground)}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(walls, walls, st.lists(tests, min_size=1, max_size=3), st.lists(allowed, max_size=2))
 def test_what_is_rendered_leaks_exactly_what_the_file_says(
     jake: Any, ben: Any, said: list[Any], rules: list[Any]
@@ -329,7 +329,6 @@ def test_what_is_rendered_leaks_exactly_what_the_file_says(
     judge = policy.Judge(mesh, {}, NOW)
     file = egress.Pods(judge.names, judge.grants)
     found = judged(mesh, rendered(mesh))
-    to_pods = any("10.42.0.0/16" in (his.get("egress") or ()) for his in (jake, ben))
     for test in mesh.policy.tests:
         check = found.get(f"pods of {test.from_} -> {test.to} {test.port or 'any port'}")
         leak = file.leak(test)
@@ -343,8 +342,7 @@ def test_what_is_rendered_leaks_exactly_what_the_file_says(
             assert check is None or twin
         elif test.from_ != "carl":
             assert check is not None
-            # what the file does not see: who may dial pods gets to the Services before them
-            assert check.ok or (to_pods and "10.43." in check.observed), check
+            assert check.ok, check
 
 
 def test_a_hole_is_told_with_an_example_and_who_made_it() -> None:

@@ -446,6 +446,16 @@ def test_a_new_quota_refuses_nothing_of_ours() -> None:
 # a friend's own pods
 
 
+@pytest.mark.parametrize(("egress_", "leaks"), [("10.42.7.0/24", True), ("10.44.7.0/24", False)])
+def test_who_may_dial_pods_may_dial_services(egress_: str, leaks: bool) -> None:
+    """A Service leads to a pod, and it is the pod that NetworkPolicy sees."""
+    routes = {"pods": ["10.42.0.0/16"], "services": ["10.43.0.0/16"]}
+    network = {"cidr": ["10.100.0.0/16"], "hub": ["10.100.0.1"], "routes": routes}
+    judge = policy.Judge(mesh(network=network, kubernetes={"tenant": {"egress": [egress_]}}), {}, NOW)
+    test = Test.model_validate({"from": "alice", "to": "services", "expect": "deny"})
+    assert (egress.Pods(judge.names, judge.grants).leak(test) is not None) is leaks
+
+
 def test_a_denied_test_speaks_of_his_pods_too() -> None:
     def leak(test: dict[str, str], **tenant: Any) -> egress.Leak | None:
         peers = {

@@ -68,13 +68,16 @@ def _merged(networks: Iterable[Network]) -> tuple[Network, ...]:
 def reach(mesh: Mesh, his: Walls) -> tuple[Span, ...]:
     """Every address that a pod behind these walls may start a connection to, as far as NetworkPolicy says.
 
-    His own namespace and the cluster's DNS, which every pod reaches, are not in it.
+    His own namespace and the cluster's DNS, which every pod reaches, are not in it. Who may dial pods may dial the
+    Services before them: NetworkPolicy sees the pod that a Service has led to.
     """
     if not his.network_policy:
         return ANYWHERE
     if his.egress == "internet":
         return boxes.without(ANYWHERE, _spans(not_internet(mesh)))
-    return () if his.egress == "none" else _spans(his.egress)
+    opened = () if his.egress == "none" else _spans(his.egress)
+    pods, services = (_spans(mesh.network.routes.get(name, ())) for name in ("pods", "services"))
+    return boxes.merge([*opened, *services]) if boxes.overlap(opened, pods) else opened
 
 
 def _spans(networks: Sequence[Network]) -> tuple[Span, ...]:
