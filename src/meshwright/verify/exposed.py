@@ -82,7 +82,7 @@ def hosts(places: Mapping[str, Space], live: Sequence[Object]) -> Checked:
             claims.setdefault(host, set()).add(ingress["metadata"]["namespace"])
     found = []
     for host, owners in claims.items():
-        rivals = owners | {ns for wild, theirs in claims.items() if _covers(wild, host) for ns in theirs}
+        rivals = owners | claims.get(_wild(host), set())
         if not host:
             found += [Found(ns, f"an Ingress of {ns} claims every host") for ns in owners & places.keys()]
         elif len(rivals) > 1 and rivals & places.keys():
@@ -97,6 +97,6 @@ def _claimed(spec: Mapping[str, Sequence[Mapping[str, str]]]) -> set[str]:
     return said | {""} if spec.get("defaultBackend") else said
 
 
-def _covers(wild: str, host: str) -> bool:
-    """Whether a wildcard host has this host in it (one label more)."""
-    return wild.startswith("*.") and wild != host and host.partition(".")[2] == wild[2:]
+def _wild(host: str) -> str:
+    """The wildcard that has this host in it."""
+    return f"*.{host.partition('.')[2]}"
