@@ -12,6 +12,7 @@ import pytest
 
 from controlplane import ControlPlane
 from meshwright import discover
+from meshwright.errors import ClusterError
 from meshwright.events import Checked, Event, Progress, Started, silent
 from meshwright.verify import audit
 from tenancy import House, about, eventually, placed
@@ -299,6 +300,17 @@ def test_who_is_out_may_do_nothing_and_what_somebody_gives_him_is_seen(house: Ho
     finally:
         house.out.discard("ben")
         assert house.apply() == []
+
+
+def test_whoever_may_not_ask_is_told_so_at_once(house: House) -> None:
+    friend = house.control.as_(house.control.token(f"{house.name}-access", "peer-ann"))
+    with house.connected() as to:
+        facts = discover.read(house.mesh, {}, to, house.now)
+    with pytest.raises(ClusterError) as refused:
+        audit.run(house.mesh, facts, friend, silent)
+    friend.close()
+    assert refused.value.status == 403
+    assert refused.value.hint.startswith("whoever audits needs the right to create subjectaccessreviews")
 
 
 def test_people_of_an_identity_provider_are_asked_about_by_their_names(cluster: ControlPlane) -> None:
