@@ -17,6 +17,7 @@ from meshwright.desired.tenants import tenants
 from meshwright.errors import ClusterError
 from meshwright.io.cluster import Cluster, Object
 from meshwright.providers.kubernetes import inside
+from meshwright.providers.kubernetes.look import offboarded
 from meshwright.spec.model import Address, Mesh
 
 FEW = 3
@@ -89,13 +90,14 @@ def _kind(service: Object) -> str:
 
 def _cluster(mesh: Mesh, facts: Facts, cluster: Cluster) -> ClusterFacts:
     said = cluster.get("/version")
+    active = {tenant.namespace for tenant in tenants(mesh, facts)}
     spaces = [
         TenantNamespace(
             space["metadata"]["name"], space["metadata"]["labels"], space["metadata"].get("annotations") or {}
         )
         for space in cluster.list("/api/v1/namespaces", label=f"{MESH}={mesh.name},{PEER}", metadata=True)
+        if space["metadata"]["name"] in active or not offboarded(space)
     ]
-    active = {tenant.namespace for tenant in tenants(mesh, facts)}
     looked = [space.name for space in spaces if space.name not in active or marked(space)]
     own = [b for b in inside.objects(cluster, [inside.BINDING], looked) if foreign(b, mesh.name)]
     work = inside.objects(cluster, inside.WORKLOADS, looked)

@@ -59,18 +59,31 @@ def test_what_may_not_be_sent_twice_is_sent_once(name: str, way: Between, throug
     assert len(way.asked) == 1
     if name.startswith("cut"):
         assert "may or may not" in raised.value.hint
-    through.create(folder(home), {**config_map(f"once-{len(name)}", home)}, manager="m")
-    found = through.get(f"{folder(home)}/once-{len(name)}")
-    way.asked.clear()
-    way.faults = [PASSING[name]]
-    with pytest.raises(ClusterError):
-        through.replace(f"{folder(home)}/once-{len(name)}", {**found, "data": {"a": "1"}}, manager="m")
-    way.faults = [PASSING[name]]
-    conditional = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "data": {"a": "1"}}
-    with pytest.raises(ClusterError):
-        through.merge(f"{folder(home)}/once-{len(name)}", conditional, manager="m")
-    assert [method for method, _ in way.asked] == ["PUT", "PATCH"]
-    through.delete(f"{folder(home)}/once-{len(name)}")
+
+
+@pytest.mark.parametrize("name", ["unavailable", "cut before", "cut after", "cut within", "garbled"])
+def test_compare_and_set_is_sent_again_and_never_done_twice(
+    name: str, way: Between, through: Cluster, home: str
+) -> None:
+    """Where the first attempt was done, the second one is a conflict: look at the object."""
+    path, done = f"{folder(home)}/once-{len(name)}", name in ("cut after", "cut within", "garbled")
+    found = through.create(folder(home), config_map(f"once-{len(name)}", home), manager="m")
+    condition = {"resourceVersion": found["metadata"]["resourceVersion"]}
+    for write in (
+        lambda: through.replace(path, {**found, "data": {"a": "1"}}, manager="m"),
+        lambda: through.merge(path, {"metadata": condition, "data": {"a": "2"}}, manager="m"),
+    ):
+        way.faults = [PASSING[name]]
+        if done:
+            with pytest.raises(ClusterError) as raised:
+                write()
+            assert raised.value.status == 409
+        else:
+            write()
+        condition["resourceVersion"] = through.get(path)["metadata"]["resourceVersion"]
+    assert through.get(path)["data"] == {"a": "2"}
+    assert [method for method, _ in way.asked if method != "GET"] == ["POST", *["PUT"] * 2, *["PATCH"] * 2]
+    through.delete(path)
 
 
 def test_a_create_that_was_turned_away_unread_is_sent_again(way: Between, through: Cluster, home: str) -> None:

@@ -15,17 +15,28 @@ from relay import relay
 from specimen import RBAC, Specimen, many, role, undeclared, versions
 
 from controlplane import ControlPlane
+from meshwright import discover
 from meshwright.desired.manifest import resource
 from meshwright.desired.names import labels
 from meshwright.events import Event, Progress
 from meshwright.io.cluster import Cluster
+from meshwright.plan import text
 from meshwright.plan.plan import make
 from meshwright.providers.kubernetes import Kubernetes
 from meshwright.providers.kubernetes.kinds import of
 from meshwright.providers.kubernetes.look import look
 from meshwright.providers.kubernetes.write import Writer
+from meshwright.spec import load
 
 pytestmark = pytest.mark.cluster
+SMALL = """version: 1
+name: {name}
+hub: {{node: hub, address: 192.168.20.20, interface: wg1, endpoint: "vpn.example.net:51821"}}
+network: {{cidr: 10.100.0.0/16, hub: 10.100.0.1, routes: {{}}}}
+peers: {{ben: {{address: 10.100.2.1}}}}
+kubernetes: {{}}
+policy: {{allow: [{{from: ben, to: hub, ports: [icmp]}}]}}
+"""
 CRD = "prometheusrules.monitoring.coreos.com"
 
 
@@ -269,5 +280,111 @@ def test_an_account_that_the_cluster_made_meanwhile_is_no_stranger(home: Specime
     cluster = home.control.connect()
     seen = look(cluster, home.name, {id: home.wanted()[id]}, of([id]))
     assert Writer(cluster, seen).write(change).why == ""
+    home.apply()
+    assert ids(home.plan()) == []
+
+
+def test_a_namespace_that_is_being_deleted_is_told_and_made_anew_when_it_is_gone(home: Specimen) -> None:
+    """What was in it goes too: nothing is put into it, and least of all a right without its walls."""
+    home.apply()
+    space = home.id("Namespace", "", None)
+    home.patch(space, {"metadata": {"finalizers": ["eve.example.net/stay"]}})
+    home.kubectl("delete", "namespace", home.tenant, "--wait=false")
+    todo = home.plan()
+    assert space in ids(todo)
+    assert "deletionTimestamp" in text.text(todo)
+    home.kubectl("wait", "--for=delete", "rolebinding/meshwright-admin", "-n", home.tenant, "--timeout=60s")
+    todo = home.plan()
+    results = home.write(todo)
+    inside = [id for id in results if f"/{home.tenant}" in id]
+    assert len(inside) > 8
+    assert not [id for id in inside if results[id].ok]
+    assert "it is being deleted since" in results[space].why
+    assert "kubectl wait --for=delete" in results[space].hint
+    untried = [results[id].why for id in inside if id.count("/") == 3]
+    assert all(why.startswith("not tried: it needs ") and space in why for why in untried)
+    home.patch(space, {"metadata": {"finalizers": None}})
+    home.kubectl("wait", "--for=delete", f"namespace/{home.tenant}", "--timeout=60s")
+    home.apply()
+    assert ids(home.plan()) == []
+    assert "deletionTimestamp" not in home.live(space)["metadata"]
+
+
+def test_a_namespace_that_left_quarantine_for_good_is_let_go(home: Specimen) -> None:
+    """Deleted by its owner while it ends slowly: no plan, and it is not filled again."""
+    home.apply()
+    space = home.id("Namespace", "", None)
+    home.without = {id for id in home.wanted() if f"/{home.tenant}" in id}
+    note = {"meshwright.io/quarantine": "true"}
+    home.patch(space, {"metadata": {"finalizers": ["eve.example.net/stay"], "labels": note}})
+    assert ids(home.plan()) != [], "while nobody deletes it"
+    secret = home.id("Secret", "wireguard-ann")
+    home.patch(secret, {"metadata": {"finalizers": ["eve.example.net/stay"]}})
+    mesh = load.load_text(SMALL.format(name=home.name)).mesh
+    cluster = home.control.connect()
+
+    def known() -> list[str]:
+        facts = discover.read(mesh, {}, cluster).cluster
+        return list(facts.tenants) if facts else []
+
+    assert known() == [home.tenant]
+    home.kubectl("delete", "namespace", home.tenant, "--wait=false")
+    try:
+        assert known() == []
+        assert [id for id in ids(home.plan()) if home.tenant in id] == []
+    finally:
+        home.patch(secret, {"metadata": {"finalizers": None}})
+        home.patch(space, {"metadata": {"finalizers": None}})
+
+
+def test_an_object_that_somebody_deletes_slowly_is_made_anew(home: Specimen) -> None:
+    home.apply()
+    for kind, name in (("RoleBinding", "meshwright-admin"), ("NetworkPolicy", "meshwright-default-deny")):
+        id = home.id(kind, name)
+        home.patch(id, {"metadata": {"finalizers": ["eve.example.net/stay"]}})
+        before = home.live(id)
+        home.kubectl("delete", kind, name, "-n", home.tenant, "--wait=false")
+        assert [(c.id, c.verb) for c in home.apply()] == [(id, "update")]
+        assert home.live(id)["metadata"]["uid"] != before["metadata"]["uid"]
+        assert "deletionTimestamp" not in home.live(id)["metadata"]
+        assert ids(home.plan()) == []
+
+
+def test_fields_that_nobody_may_change_are_made_right_all_the_same(home: Specimen) -> None:
+    """The scopes of a quota, and the role of a binding: the object is made anew, and the rest is as it was."""
+    home.apply()
+    quota, right = (
+        home.id("ResourceQuota", "meshwright-quota"),
+        home.id("ClusterRoleBinding", f"{home.name}-reader", ""),
+    )
+    for id, body in (
+        (quota, {"spec": {"hard": {"pods": "500"}, "scopes": ["BestEffort"]}}),
+        (right, {"roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "view"}}),
+    ):
+        live = home.live(id)
+        meta = {key: live["metadata"][key] for key in ("name", "namespace", "labels") if key in live["metadata"]}
+        other = {key: live[key] for key in live if key not in ("metadata", "status")} | body | {"metadata": meta}
+        home.kubectl("delete", live["kind"], meta["name"], *(["-n", home.tenant] if "namespace" in meta else []))
+        home.kubectl("create", "-f", "-", stdin=other)
+    assert sorted((c.id, c.verb) for c in home.apply()) == sorted([(quota, "update"), (right, "update")])
+    assert "scopes" not in home.live(quota)["spec"]
+    assert home.live(right)["roleRef"]["name"] == f"{home.name}-reader"
+    assert ids(home.plan()) == []
+
+
+def test_a_secret_of_another_type_is_not_thrown_away(home: Specimen) -> None:
+    """What is in it is somebody's: it is told, with the way out."""
+    home.without = {home.id("Secret", "wireguard-ann")}
+    home.apply()
+    home.without = set()
+    body = {"type": "example.net/other", "stringData": {"a": "b"}}
+    home.kubectl("create", "-f", "-", stdin=undeclared(home.name, "Secret", "wireguard-ann", home.tenant, body))
+    id = home.id("Secret", "wireguard-ann")
+    assert list(home.plan().conflicts) == [id]
+    result = home.write(home.plan(id))[id]
+    assert "field is immutable" in result.why
+    assert "save what is in the object, delete it, then apply again" in result.hint
+    assert home.live(id)["data"]
+    home.kubectl("delete", "secret", "wireguard-ann", "-n", home.tenant)
     home.apply()
     assert ids(home.plan()) == []

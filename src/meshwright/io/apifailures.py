@@ -77,9 +77,10 @@ def _refused(status: int, headers: Mapping[str, str], body: Mapping[str, Any], l
         return Failure(_unaccepted(login))
     after = _after(headers, body)
     details = body.get("details") or {}
+    said = clean(str(body.get("message") or f"status {status}"))
     error = ClusterError(
-        f"{login.server}: {clean(str(body.get('message') or f'status {status}'))}",
-        _next_step(status, str(body.get("reason") or ""), login),
+        f"{login.server}: {said}",
+        _known(said) or _next_step(status, str(body.get("reason") or ""), login),
         status,
         str(body.get("reason") or ""),
         tuple(_cause(each) for each in details.get("causes") or () if isinstance(each, dict)),
@@ -116,6 +117,47 @@ def _cause(each: Mapping[str, Any]) -> tuple[str, str]:
     if each.get("reason") == "FieldManagerConflict" and (found := _MANAGER.match(text)):
         text = found[1]
     return str(each.get("field") or ""), text
+
+
+_REASONS = (
+    (
+        r"ValidatingAdmissionPolicy '(.*?)' .*denied request",
+        "the admission policy {} of this cluster refuses it: change that policy, or have this user left out of it",
+    ),
+    (
+        r'admission webhook "(.*?)" denied the request',
+        "the webhook {} of this cluster refuses it: change what it checks, or have this user left out of it",
+    ),
+    (
+        r'failed calling webhook "(.*?)"',
+        "the cluster asks the webhook {} about this object and gets no answer: bring it up, or unregister it",
+    ),
+    (r"exceeded quota: (.+?),", "the quota {} of that namespace is used up: make room, then apply again"),
+    (
+        r"status unknown for quota: ([^,]+)",
+        "nobody has counted for the quota {} yet: see whether kube-controller-manager runs, then apply again",
+    ),
+    (r"because it is being terminated", "wait until the namespace is gone, then apply again"),
+    (
+        r"attempting to grant RBAC permissions not currently held",
+        "nobody can give rights that he lacks: use a context with all rights (cluster-admin), or grant this user the "
+        "verbs bind and escalate",
+    ),
+    (
+        r"field is immutable",
+        "nobody can change that field: save what is in the object, delete it, then apply again",
+    ),
+    (r'namespaces "(.*?)" not found', "make the namespace {} first, then apply again"),
+)
+"""What the server says of things beside the request itself, and what to do then."""
+
+
+def _known(said: str) -> str:
+    """The next step where the server's own words tell it."""
+    for pattern, hint in _REASONS:
+        if found := re.search(pattern, said):
+            return hint.format(*found.groups())
+    return ""
 
 
 def _next_step(status: int, reason: str, login: Login) -> str:

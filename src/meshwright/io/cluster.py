@@ -145,18 +145,19 @@ class Cluster:
     def merge(self, path: str, body: Object, *, manager: str) -> Object:
         """JSON merge patch (RFC 7386): null takes a field away. With metadata.resourceVersion it is compare-and-set.
 
-        Of a Secret the answer is only the metadata.
+        Then 409 may also be the answer to a second attempt: look at the object. Of a Secret the answer is only the
+        metadata.
         """
-        kind, again = "application/merge-patch+json", not _version(body)
-        return self._send("PATCH", path, _writing(manager), body, kind=kind, again=again, accept=_answer(path))
+        kind = "application/merge-patch+json"
+        return self._send("PATCH", path, _writing(manager), body, kind=kind, again=True, accept=_answer(path))
 
     def create(self, path: str, body: Object, *, manager: str = "", dry_run: bool = False) -> Object:
         """POST to a collection, or to a subresource such as .../token and selfsubjectaccessreviews."""
         return self._send("POST", path, _writing(manager, dry_run), body, again=dry_run or path.endswith("reviews"))
 
     def replace(self, path: str, body: Object, *, manager: str) -> Object:
-        """PUT; metadata.resourceVersion in `body` makes it compare-and-set."""
-        return self._send("PUT", path, _writing(manager), body, again=not _version(body))
+        """PUT; metadata.resourceVersion in `body` makes it compare-and-set, as in `merge`."""
+        return self._send("PUT", path, _writing(manager), body, again=True)
 
     def delete(
         self, path: str, *, uid: str = "", version: str = "", propagation: str = "Background", grace: int | None = None
@@ -226,7 +227,3 @@ def _writing(manager: str, dry_run: bool = False) -> dict[str, str]:
     if dry_run:
         query["dryRun"] = "All"
     return query
-
-
-def _version(body: Object) -> bool:
-    return bool((body.get("metadata") or {}).get("resourceVersion"))

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from meshwright.desired.names import MESH, PEER
+from meshwright.desired.names import MESH, PEER, QUARANTINE
 from meshwright.desired.resource import Blocked, Resource, Resources
 from meshwright.errors import ClusterError
 from meshwright.io.cluster import Cluster, Object
@@ -32,18 +32,21 @@ class Seen:
 
 @dataclass(frozen=True)
 class _Eyes:
-    """What an object is judged by. tenants: names of tenants' namespaces."""
+    """What an object is judged by. tenants: names of tenants' namespaces. ending: those that end with all in them."""
 
     mesh: str
     wanted: Resources
     tenants: frozenset[str]
+    ending: frozenset[str]
 
 
 def look(cluster: Cluster, mesh: str, wanted: Resources, kinds: Collection[Kind]) -> Seen:
     """Every object of these kinds that matters. What is wanted of a kind that the cluster does not know has to wait."""
     namespaces = TABLE["namespace"]
     lists = _lists(cluster, {*kinds, namespaces})
-    eyes = _Eyes(mesh, wanted, _tenants(mesh, wanted, lists[namespaces] or ()))
+    spaces = lists[namespaces] or ()
+    ending = frozenset(space["metadata"]["name"] for space in spaces if offboarded(space))
+    eyes = _Eyes(mesh, wanted, _tenants(mesh, wanted, spaces), ending)
     seen = Seen()
     for kind in kinds:
         found = lists[kind]
@@ -54,6 +57,12 @@ def look(cluster: Cluster, mesh: str, wanted: Resources, kinds: Collection[Kind]
                 seen.resources[resource.id] = resource
                 seen.live[resource.id] = live
     return seen
+
+
+def offboarded(space: Mapping[str, Any]) -> bool:
+    """Whether somebody deletes a namespace that was in quarantine: nobody has a right in it any more, let it go."""
+    meta = space["metadata"]
+    return "deletionTimestamp" in meta and QUARANTINE in (meta.get("labels") or {})
 
 
 def again(cluster: Cluster, where: Place) -> Object | None:
@@ -110,6 +119,8 @@ def _judged(live: Object, eyes: _Eyes) -> Resource | None:
     where = place_of(live)
     want = eyes.wanted.get(where.id)
     inside = where.namespace in eyes.tenants
+    if want is None and where.namespace in eyes.ending:
+        return None
     if mesh == eyes.mesh:
         return _resource(live, where, want) if want or _prunable(live, where) else None
     if mesh is None and _ours(live) and (want or inside):
@@ -144,7 +155,7 @@ def _resource(
     differs = want is not None and not same(attrs, want.attrs)
     return Resource(
         where.id,
-        attrs,
+        want.attrs if want and not differs else attrs,  # the same object: comparing it again costs nothing
         after=want.after if want else tuple(_bases(live, where)),
         held=project.held(live, attrs, want.attrs) if want and differs else (),
         alarm=alarm,

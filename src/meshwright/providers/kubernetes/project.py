@@ -8,7 +8,7 @@ controllers keep by nature. Labels and annotations are everybody's: only the dec
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from meshwright.desired.names import MANAGER
@@ -84,8 +84,11 @@ def _body(live: Attrs) -> dict[str, Any]:
 
 
 def _metadata(meta: Attrs, want: Attrs, there: tuple[Holder, ...]) -> tuple[dict[str, Any], list[Path]]:
-    """The name, and the labels and annotations that are declared or of our making; and which of them have to go."""
-    out: dict[str, Any] = {key: meta[key] for key in ("name", "namespace") if meta.get(key)}
+    """The name, and the labels and annotations that are declared or of our making; and which of them have to go.
+
+    What is being deleted says so: it is not what is wanted any more, whatever else it says.
+    """
+    out: dict[str, Any] = {key: meta[key] for key in ("name", "namespace", "deletionTimestamp") if meta.get(key)}
     strays: list[Path] = []
     for note in _NOTES:
         declared = want.get(note) or {}
@@ -120,7 +123,7 @@ class _Spot:
         # what we hold in one piece may have had defaults put into it; had somebody else changed it, it would be his
         mine = self.held == {} and self.ours == {}
         held = None if mine else _below(self.held, key)
-        return replace(self, path=(*self.path, key), held=held, ours=_below(self.ours, key))
+        return _Spot(self.kind, (*self.path, key), held, _below(self.ours, key), self.whole, self.strays)
 
     def counts(self, value: Any) -> bool:
         if self.path in self.kind.defaults and same(self.kind.defaults[self.path], value):
@@ -135,22 +138,21 @@ def _below(tree: Tree | None, key: str) -> Tree | None:
 def _kept(live: Attrs, declared: Attrs, spot: _Spot) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in live.items():
-        here = spot.at(key)
         if value is None:
             continue
         if key in declared:
-            out[key] = _declared(value, declared[key], here)
-        elif here.counts(value):
+            out[key] = _declared(value, declared[key], key, spot)
+        elif (here := spot.at(key)).counts(value):
             out[key] = _shown(value, here)
             spot.strays.append(here.path)
     # the server keeps no empty lists and maps, or null in their place: none is as good as an empty one
     return out | {key: value for key, value in declared.items() if live.get(key) is None and value in ([], {})}
 
 
-def _declared(value: Any, want: Any, here: _Spot) -> Any:
+def _declared(value: Any, want: Any, key: str, spot: _Spot) -> Any:
     if isinstance(value, Mapping) and isinstance(want, Mapping):
-        return _kept(value, want, here)
-    return want if here.kind.amounts and _as_much(value, want) else value
+        return _kept(value, want, spot.at(key))
+    return want if spot.kind.amounts and _as_much(value, want) else value
 
 
 def _shown(value: Any, here: _Spot) -> Any:

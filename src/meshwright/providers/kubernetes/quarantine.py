@@ -24,6 +24,7 @@ from meshwright.io.cluster import Cluster, Object
 from meshwright.plan.plan import Change, id_kind
 from meshwright.providers.base import Result
 from meshwright.providers.kubernetes import inside
+from meshwright.providers.kubernetes.look import offboarded
 
 WRITER = f"{PREFIX}quarantine"
 """Our field manager here: what it sets is not the mesh's, which would take back what it no longer declares."""
@@ -44,7 +45,7 @@ def mine(attrs: Mapping[str, Any], mesh: str) -> bool:
 def read(cluster: Cluster, mesh: str, wanted: Resources) -> dict[str, Resource]:
     """Marks; tenants' own RoleBindings and pods where a mark is wanted; and what is wanted, where it is there."""
     spaces = cluster.list("/api/v1/namespaces", label=f"{MESH}={mesh}", metadata=True)
-    found = [part for space in spaces if (part := _mark(space))]
+    found = [part for space in spaces if (part := _mark(space)) and (part.id in wanted or not offboarded(space))]
     shut = {resource.attrs["metadata"]["name"] for resource in wanted.values() if id_kind(resource.id) == MARK}
     own = [resource.attrs for resource in wanted.values() if mine(resource.attrs, mesh)]
     places = {kind: {a["metadata"]["namespace"] for a in own if a["kind"].lower() == kind} for kind in inside.KINDS}

@@ -125,9 +125,9 @@ class Writer:
     def _update(self, where: Place, wanted: Attrs, live: Object) -> Attrs:
         known = _Known(live)
         for _ in range(ROUNDS):
-            if since := known.live["metadata"].get("deletionTimestamp"):
-                raise ClusterError(f"it is being deleted since {since}", "wait until it is gone, then apply again")
             try:
+                if since := known.live["metadata"].get("deletionTimestamp"):
+                    return self._instead(where, wanted, known.live, since)
                 return self._force(where, wanted, known)
             except ClusterError as error:
                 if error.status != 409:
@@ -135,11 +135,21 @@ class Writer:
             found = again(self.cluster, where)
             if found is None:
                 raise _moved(where.id, "it is gone")
-            # a controller may write its status; whoever touches what counts is not overwritten unseen
-            if not same(project.view(found, wanted).attrs, project.view(known.live, wanted).attrs):
+            # a controller may write its status, and we ourselves something whose answer was lost; whoever else touches
+            # what counts is not overwritten unseen
+            now = project.view(found, wanted).attrs
+            if not (same(now, wanted) or same(now, project.view(known.live, wanted).attrs)):
                 raise _moved(where.id, "somebody else changed it just now")
             known.live = found
         raise ClusterError("others changed it again and again while it was written", "find out who does; apply again")
+
+    def _instead(self, where: Place, wanted: Attrs, live: Object, since: str) -> Attrs:
+        """Make anew what is being deleted. A namespace takes its walls along: those have to be planned first."""
+        if where.kind.key == "namespace":
+            hint = f"wait until it is gone (kubectl wait --for=delete namespace/{where.name}), then apply again"
+            raise ClusterError(f"it is being deleted since {since}", hint)
+        self._remove(where, live)
+        return self._create(where, wanted)
 
     def _force(self, where: Place, wanted: Attrs, known: _Known) -> Attrs:
         """Make it as declared where apply alone would not, then apply. Then others hold only what is as declared."""
