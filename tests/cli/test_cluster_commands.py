@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import controlplane
 from controlplane import ControlPlane
 from door import REFERENCE, Door
 from meshwright.lab.cluster import programs
@@ -59,10 +60,10 @@ def operator(cluster: ControlPlane) -> None:
 
 
 @pytest.fixture
-def no_operator(cluster: ControlPlane) -> None:
-    """An API server that knows none."""
-    names = [f"{kind}.monitoring.coreos.com" for kind in ("servicemonitors", "podmonitors")]
-    assert cluster.kubectl("delete", "customresourcedefinition", "--ignore-not-found", *names).returncode == 0
+def bare(tmp_path: Path) -> Iterator[Cluster]:
+    """The house with an API server of its own, which is empty and knows no monitors."""
+    with controlplane.running() as plane:
+        yield Cluster(tmp_path, plane, "bare")
 
 
 @pytest.fixture
@@ -95,6 +96,22 @@ def test_kubectl_applies_the_tree_without_a_warning_and_leaves_an_empty_plan(hou
     assert again == said
 
 
+REORDER = "Sorting order is set both in 'kustomization.yaml'"
+"""kubectl -k asks for an order of its own, and then says on every run that the file's holds."""
+
+
+@pytest.mark.usefixtures("operator")
+@pytest.mark.parametrize("program", kubectls())
+def test_kubectl_applies_the_kustomization_at_once(house: Cluster, program: str) -> None:
+    house.run("render", "out", "--kustomize")
+    done = house.plane.kubectl("apply", "--server-side", "-k", str(house.folder / "out"), program=program)
+    assert done.returncode == 0, done.stderr.decode()
+    assert [line for line in done.stderr.decode().splitlines() if REORDER not in line] == []
+    assert done.stdout.count(b"serverside-applied") > 100
+    assert house.run("plan", "--only", "kubernetes").stdout.startswith("Nothing to do. digest ")
+    assert house.run("render", "out", "--check").stdout.endswith("every file is right\n")
+
+
 @pytest.mark.usefixtures("operator")
 def test_what_apply_made_is_what_the_files_say(house: Cluster) -> None:
     assert house.run("plan", "--only", "kubernetes", code=2).stdout.count("\n") < 100, "one screen or two, not thirty"
@@ -107,12 +124,10 @@ def test_what_apply_made_is_what_the_files_say(house: Cluster) -> None:
     assert house.plane.kubectl("diff", "--server-side", *files).returncode == 1, "it can see a difference"
 
 
-@pytest.mark.usefixtures("no_operator")
-def test_without_the_operator_the_other_files_apply_and_monitors_wait(house: Cluster) -> None:
-    files = house.rendered()
+def test_without_the_operator_the_other_files_apply_and_monitors_wait(bare: Cluster) -> None:
+    house, files = bare, bare.rendered()
     monitors = next(path for path in files if "observability" in path)
-    fresh = f"--cache-dir={house.folder / 'kubectl'}"  # what it learned before the kinds went is of no use
-    done = house.plane.kubectl("apply", fresh, "--server-side", *[word for words in files.values() for word in words])
+    done = house.plane.kubectl("apply", "--server-side", *[word for words in files.values() for word in words])
     assert done.returncode == 1
     errors = [line for line in done.stderr.decode().splitlines() if not line.startswith("ensure CRDs")]
     assert len(errors) == 8

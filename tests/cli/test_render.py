@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
 from door import REFERENCE, Door
 
 APPS = "kubernetes/apps"
@@ -112,6 +114,41 @@ def test_a_file_that_is_not_ours_stops_everything(door: Door) -> None:
     assert door("render", "out", "--offline", "--check").returncode == 2
     assert render(door, "--force")[ALL] == "foreign"
     assert path.read_text().startswith("# Made by meshwright")
+
+
+def test_a_kustomization_only_when_it_is_asked_for_and_then_kept_right(door: Door) -> None:
+    path = door.folder / "out/kustomization.yaml"
+    assert "kustomization.yaml" not in render(door)
+    assert render(door, "--kustomize")["kustomization.yaml"] == "new"
+    done = door("render", "out", "--offline", "-o", "json")
+    document = json.loads(done.stdout)
+    assert document["files"]["kustomization.yaml"] == "unchanged"
+    assert yaml.safe_load(path.read_text())["resources"] == document["order"], "in the order in which it can be made"
+    assert "kustomization.yaml" not in document["order"], "it is no object"
+    door.mesh(re.sub(r"(?m)^  tenant: .*\n", "", OFFLINE))
+    states = render(door, "--prune")
+    assert (states["kustomization.yaml"], states[HAM]) == ("changed", "removed")
+    assert HAM not in path.read_text()
+    path.write_text(path.read_text().replace(ALL, "own.yaml"))
+    assert door("render", "out", "--offline", "--check").returncode == 2
+
+
+def test_somebodys_own_kustomization_is_left_alone(door: Door) -> None:
+    path = door.folder / "out/kustomization.yaml"
+    path.parent.mkdir()
+    path.write_text("resources: [own.yaml]\n")
+    assert "kustomization.yaml" not in render(door)
+    done = door("render", "out", "--offline", "--kustomize")
+    assert done.returncode == 1
+    assert "left alone: out/kustomization.yaml" in done.stderr
+    assert path.read_text() == "resources: [own.yaml]\n"
+
+
+def test_objects_cannot_be_where_the_kustomization_is(door: Door) -> None:
+    door.mesh(OFFLINE + "  access: ./kustomization.yaml\n")
+    done = door("render", "out", "--offline", "--kustomize")
+    assert done.returncode == 1
+    assert "is the path of objects" in done.stderr
 
 
 def test_a_link_that_leads_out_of_the_folder_is_refused(door: Door) -> None:

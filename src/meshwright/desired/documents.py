@@ -18,6 +18,9 @@ _PARTS: Final = ("admission", "access", "tenants", "deployer", "monitors")
 _MONITORS: Final = frozenset({"ServiceMonitor", "PodMonitor"})
 
 
+KUSTOMIZATION: Final = "kustomization.yaml"
+
+
 def mark(mesh: str) -> str:
     """What the first line of a file of ours begins with. Never to change: files are known by it."""
     return f"# Made by meshwright for the mesh {mesh}:"
@@ -38,6 +41,16 @@ def documents(mesh: Mesh, wanted: Iterable[Resource]) -> dict[str, list[Manifest
     for resource in sorted(ours.values(), key=order.key):
         out.setdefault(_path(mesh, *order.place(resource.attrs)), []).append(resource.attrs)
     return out
+
+
+def kustomization(paths: Iterable[str]) -> Manifest:
+    """What lets kubectl, Flux and Argo take these files as one, in this order: each thing after what it stands on."""
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": list(paths),
+        "sortOptions": {"order": "fifo"},
+    }
 
 
 def _ours(resource: Resource, mesh: str) -> bool:
@@ -82,7 +95,7 @@ class _Order:
         return ("tenants", peer) if peer else ("access", "")
 
     def _deployers(self, kind: str, meta: Mapping[str, Any]) -> bool:
-        # the quota of bindings may stand only where no binding is to be made any more
+        # the quota of rights may stand only where no right is to be made any more
         if kind in ("Role", "RoleBinding", "ResourceQuota"):
             return meta["name"] in (names.DEPLOYER, names.BINDINGS_QUOTA)
         own = (meta.get("namespace"), meta["name"]) == (self.cluster.deployer.namespace, self.cluster.deployer.name)

@@ -25,6 +25,11 @@ def compare(root: Path, texts: Mapping[str, str], mark: str) -> dict[str, State]
     return found
 
 
+def ours(path: Path, mark: str) -> bool:
+    """Whether there is a plain file that begins with the mark."""
+    return path.is_file() and not path.is_symlink() and _begins(path, mark)
+
+
 def write(root: Path, texts: Mapping[str, str]) -> None:
     """Write each text whole, with the folders that it needs."""
     for name, text in texts.items():
@@ -78,7 +83,7 @@ def _marked(root: Path, mark: str) -> Iterator[str]:
         inner[:] = [name for name in inner if not name.startswith(".")]
         for name in names:
             path = Path(folder, name)
-            if name.endswith((".yaml", ".yml")) and path.is_file() and not path.is_symlink() and _begins(path, mark):
+            if name.endswith((".yaml", ".yml")) and ours(path, mark):
                 yield str(path.relative_to(root))
 
 

@@ -27,33 +27,40 @@ DIFFERENT = 2
 @click.option("--prune", is_flag=True, help="Remove files of this mesh that nothing belongs into any more.")
 @click.option("--force", is_flag=True, help="Overwrite files that meshwright did not make, too.")
 @click.option("--offline", is_flag=True, help="Do not ask the cluster; kubernetes.version must be in the file.")
+@click.option("--kustomize", is_flag=True, help="Also write kustomization.yaml, for kubectl apply -k DIR.")
 @click.pass_obj
-def render(out: Output, folder: Path, check: bool, prune: bool, force: bool, offline: bool) -> int:
+def render(out: Output, /, folder: Path, offline: bool, kustomize: bool, **how: bool) -> int:
     """Write the objects of the cluster as YAML below DIR, at the paths of `files:`.
 
-    The same objects that `apply` makes. Files that meshwright did not make are left alone.
+    The same objects that `apply` makes. Files that meshwright did not make are left alone. A kustomization.yaml says
+    what belongs into DIR and leaves everything else in it out, so it is written only with --kustomize; once it is
+    there, it is kept right.
     """
     from meshwright.cli import world
     from meshwright.desired import documents
     from meshwright.io import tree
 
     where = world.world(out)
-    texts = _texts(out, where, offline)
-    states = tree.compare(folder, texts, documents.mark(where.mesh.name))
-    if check:
-        return _checked(out, folder, states)
-    if not force:
+    mark = documents.mark(where.mesh.name)
+    parts = _texts(out, where, offline)
+    kustomized = kustomize or tree.ours(folder / documents.KUSTOMIZATION, mark)
+    texts = parts | (_kustomization(parts, mark) if kustomized else {})
+    states = tree.compare(folder, texts, mark)
+    if how["check"]:
+        return _checked(out, folder, states, list(parts))
+    if not how["force"]:
         _refuse(folder, states)
     tree.write(folder, {path: text for path, text in texts.items() if states[path] != "unchanged"})
-    gone = [path for path, state in states.items() if prune and state == "left over"]
+    gone = [path for path, state in states.items() if how["prune"] and state == "left over"]
     tree.remove(folder, gone)
     said = {path: "removed" if path in gone else state for path, state in states.items()}
     lines = [_listed(said), _counted(said)]
     if any(state in ("new", "changed", "foreign") for state in states.values()):
-        lines.append(f"for kubectl, in this order: kubectl apply --server-side {_arguments(folder, texts)}")
+        arguments = f"-k {shlex.quote(str(folder))}" if kustomized else _arguments(folder, parts)
+        lines.append(f"for kubectl, all at once: kubectl apply --server-side {arguments}")
     if "left over" in said.values():
         out.note("what is left over belongs to nothing any more; --prune removes it")
-    return out.result(_json(folder, said, list(texts)), "\n".join(lines))
+    return out.result(_json(folder, said, list(parts)), "\n".join(lines))
 
 
 def _texts(out: Output, where: World, offline: bool) -> dict[str, str]:
@@ -74,8 +81,24 @@ def _texts(out: Output, where: World, offline: bool) -> dict[str, str]:
             " runs there and takes the bindings away that their owners made"
         )
     found = documents.documents(mesh, wanted.values())
-    first = f"{documents.mark(mesh.name)} edit the mesh file and render again, not this file.\n"
+    first = _first_line(documents.mark(mesh.name))
     return {path: first + emit.text(manifests) for path, manifests in found.items()}
+
+
+def _kustomization(parts: Iterable[str], mark: str) -> dict[str, str]:
+    from meshwright.desired import documents
+    from meshwright.errors import MeshwrightError
+    from meshwright.spec import emit
+
+    if documents.KUSTOMIZATION in parts:
+        raise MeshwrightError(
+            f"{documents.KUSTOMIZATION} is the path of objects in `files:`", "give that part another path there"
+        )
+    return {documents.KUSTOMIZATION: _first_line(mark) + emit.text([documents.kustomization(parts)])}
+
+
+def _first_line(mark: str) -> str:
+    return f"{mark} edit the mesh file and render again, not this file.\n"
 
 
 def _facts(out: Output, where: World, offline: bool) -> Facts:
@@ -113,10 +136,10 @@ def _refuse(folder: Path, states: Mapping[str, State]) -> None:
         )
 
 
-def _checked(out: Output, folder: Path, states: Mapping[str, State]) -> int:
+def _checked(out: Output, folder: Path, states: Mapping[str, State], order: list[str]) -> int:
     different = [path for path, state in states.items() if state != "unchanged"]
     last = f"{len(different)} of {len(states)} files are not as they should be" if different else "every file is right"
-    out.result({**_json(folder, states, list(states)), "different": bool(different)}, f"{_listed(states)}\n{last}")
+    out.result({**_json(folder, states, order), "different": bool(different)}, f"{_listed(states)}\n{last}")
     return DIFFERENT if different else 0
 
 

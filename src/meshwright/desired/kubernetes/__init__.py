@@ -65,8 +65,6 @@ def _walls(mesh: Mesh, who: Tenant, network: Policies) -> Iterator[Resource]:
         limits.limits(mesh.name, who),
         *network.of(who),
         *(access.tunnel_secret(mesh.name, who, device.label) for device in who.devices),
-        access.deployer_role(mesh.name, who),
-        *([access.restricted(mesh.name, who)] if who.walls.role == "restricted" else []),
     ]
     yield from map(resource, inside)
     yield resource(limits.quota(mesh.name, who), *map(id_of, inside))
@@ -75,9 +73,11 @@ def _walls(mesh: Mesh, who: Tenant, network: Policies) -> Iterator[Resource]:
 def _rights(mesh: Mesh, cluster: Kubernetes, who: Tenant, after: tuple[str, ...]) -> Iterator[Resource]:
     own = f"kubernetes/serviceaccount/{cluster.access.namespace}/{names.account(who.peer)}"
     deployer = f"kubernetes/serviceaccount/{cluster.deployer.namespace}/{cluster.deployer.name}"
+    secrets = resource(access.deployer_role(mesh.name, who))
+    most = [resource(access.restricted(mesh.name, who))] if who.walls.role == "restricted" else []
     bindings = [
-        resource(access.admin(mesh.name, cluster, who), own, *after),
-        resource(access.deployer_binding(mesh.name, cluster, who), deployer, *after),
+        resource(access.admin(mesh.name, cluster, who), own, *after, *(role.id for role in most)),
+        resource(access.deployer_binding(mesh.name, cluster, who), deployer, *after, secrets.id),
     ]
-    yield from bindings
+    yield from (*most, secrets, *bindings)
     yield resource(limits.bindings_quota(mesh.name, who), *(binding.id for binding in bindings))

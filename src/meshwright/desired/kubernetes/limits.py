@@ -22,7 +22,6 @@ COUNTED = {
     "count/poddisruptionbudgets.policy": 20,
     "count/replicasets.apps": 500,
     "count/replicationcontrollers": 20,
-    f"count/roles.{RBAC}": 50,
     "count/secrets": 100,
     "count/serviceaccounts": 50,
     "count/services": 50,
@@ -38,7 +37,7 @@ REQUEST = "100m"
 
 
 def quota(mesh: str, who: Tenant) -> Manifest:
-    """Everything but RoleBindings. Nothing that a node would show to the house: no node ports, no load balancers."""
+    """Everything but rights. Nothing that a node would show to the house: no node ports, no load balancers."""
     walls = who.walls
     cpu, memory = canonical(walls.cpu), canonical(walls.memory)
     disk = canonical(f"{walls.pods}Gi")
@@ -59,7 +58,8 @@ def quota(mesh: str, who: Tenant) -> Manifest:
 
 
 def bindings_quota(mesh: str, who: Tenant) -> Manifest:
-    hard = {f"count/rolebindings.{RBAC}": "50"}
+    """Rights: apart from the rest, because this one has to come behind the last of ours."""
+    hard = {f"count/{kind}.{RBAC}": "50" for kind in ("rolebindings", "roles")}
     return make(mesh, "v1/ResourceQuota", names.BINDINGS_QUOTA, who.namespace, spec={"hard": hard})
 
 
