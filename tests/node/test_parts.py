@@ -30,6 +30,8 @@ GROUND = settings.Ground(
     pods=ip_network("10.42.0.0/16"),
     dns="10.43.0.10",
     plugins="/usr/lib/cni",
+    everywhere="::",
+    loopback=(10256, 10257),
 )
 
 

@@ -19,7 +19,7 @@ from meshwright.errors import LabError
 from meshwright.events import Checked, Started, Tell, silent
 from meshwright.io.host import Namespace
 from meshwright.lab import entry
-from meshwright.lab.matrix import HELLO, sources
+from meshwright.lab.matrix import aims, sources
 from meshwright.lab.parts import Target
 from meshwright.lab.probes import Rules, Source, answers_ping, reaches
 from meshwright.lab.world import Lab
@@ -94,6 +94,7 @@ class Scene:
     def __init__(self, lab: Lab, mesh: Mesh, now: datetime, services: Mapping[str, tuple[Address, ...]]) -> None:
         self.lab, self.mesh = lab, mesh
         self.rules = Rules(grants(mesh, services, now))
+        self.aims, _ = aims(lab, mesh, services)
         self.peers = [s for s in sources(lab, mesh) if s.peer]
         if not self.peers:
             raise LabError("the mesh has no active peer", "add one: meshwright peer add NAME")
@@ -106,7 +107,7 @@ class Scene:
     @cached_property
     def targets(self) -> list[Target]:
         """What the attacker's tunnel leads to, of his own IP version."""
-        found = (t for t in self.lab.targets if t.kind != "outside" and reaches(self.me, t))
+        found = (t for t in self.aims if t.kind != "outside" and reaches(self.me, t))
         return [t for t in found if ip_address(t.address).version == self.version]
 
     def pick(
@@ -133,8 +134,8 @@ class Scene:
         if not isinstance(host, Namespace):
             raise TypeError(host)
         before = self._counters()
-        say = HELLO if what[0] == "tcp" else ""
-        answers = _send(host, [{"kind": what[0], "address": what[1], "port": what[2], "say": say, **more}] * COUNT)
+        # a connection that stands is an answer, whoever speaks first on it
+        answers = _send(host, [{"kind": what[0], "address": what[1], "port": what[2], "greet": False, **more}] * COUNT)
         after = self._counters()
         moved = [b - a for a, b in zip(before, after, strict=True)]
         seen = Seen(COUNT, answers.count("open"), answers.count("error"), *moved)
@@ -265,7 +266,7 @@ def _behind_service(scene: Scene) -> Iterator[Checked]:
     """A right to a service is no right to the pod behind it."""
     places = {h["name"]: h["addresses"] for h in scene.lab.state.topology["hosts"]}
     for target in scene.targets:
-        pods = [a for a in places[target.host] if ip_address(a).version == scene.version]
+        pods = [a for a in places.get(target.host, ()) if ip_address(a).version == scene.version]
         if target.kind != "service" or not pods or target.address in pods:
             continue
         for protocol, port in target.ports:

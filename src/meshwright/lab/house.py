@@ -24,8 +24,8 @@ class House:
     services: tuple[Service, ...]
 
 
-def settle(mesh: Mesh, ground: Ground) -> House:
-    standins = services.invent(mesh, ground)
+def settle(mesh: Mesh, ground: Ground, *, cluster: bool = False) -> House:
+    standins = {} if cluster else services.invent(mesh, ground)
     return House(mesh, ground, standins, tuple(services.place(mesh, ground, standins)))
 
 
@@ -173,8 +173,8 @@ def _cluster_names(house: House) -> dict[str, tuple[str, ...]]:
         out["kube-dns.kube-system.svc.cluster.local"] = (str(dns.server),)
     for name, service in house.mesh.services.items():
         namespace, _, short = (service.kubernetes or f"default/{name}").partition("/")
-        found = service.address or house.standins[name]
-        out[f"{short}.{namespace}.svc.cluster.local"] = tuple(str(a) for a in found)
+        if found := service.address or house.standins.get(name):
+            out[f"{short}.{namespace}.svc.cluster.local"] = tuple(str(a) for a in found)
     return out
 
 

@@ -32,9 +32,10 @@ from meshwright.spec.model import Mesh
 BATCH = 40  # hosts per step of progress
 
 
-def up(mesh: Mesh, folder: Path, tell: Tell = silent, now: datetime | None = None) -> State:
+def up(mesh: Mesh, folder: Path, tell: Tell = silent, now: datetime | None = None, *, cluster: bool = False) -> State:
     """Make the lab in `folder` the world of this mesh file: nothing to do, a peer more or less, or everything anew.
 
+    cluster: it gets a Kubernetes cluster, which then says where services are.
     LabError when this machine cannot hold a lab (with the sentence that mends it), or when another command holds it.
     """
     moment = now or datetime.now(UTC)
@@ -42,7 +43,7 @@ def up(mesh: Mesh, folder: Path, tell: Tell = silent, now: datetime | None = Non
         before = _living(folder)
         slots = before.topology.get("slots", {}) if before else {}
         try:
-            wanted = topology.build(mesh, moment, slots)
+            wanted = topology.build(mesh, moment, slots, cluster=cluster)
             if before and _same_core(before, wanted):
                 return _change(folder, before, wanted, tell)
             userns = preflight.check(len(wanted.peers) + 1)

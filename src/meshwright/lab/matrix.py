@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from meshwright.errors import LabError
 from meshwright.events import Checked, Progress, Started, Tell, silent
 from meshwright.lab import entry
-from meshwright.lab.probes import Probe, Rules, Source, choose, controls, networks, whole
+from meshwright.lab.parts import Target
+from meshwright.lab.probes import Probe, Rules, Source, choose, controls, greets, networks, whole
+from meshwright.lab.targets import of_services
 from meshwright.lab.world import Lab
 from meshwright.spec.model import Address, Mesh
 from meshwright.spec.policy import grants
 
 TIMEOUT = 1.0
 PARALLEL = 8  # hosts that probe at once: they mostly wait
-CLUSTER = "kube-dns.kube-system.svc.cluster.local"
-# The lab's responders speak first, the API server does not: to this it answers in plain words that it wants TLS.
-API, HELLO = ("tcp", 6443), "GET / HTTP/1.0\r\n\r\n"
+KUBE_DNS = "kube-dns.kube-system.svc.cluster.local"
 Result = tuple[str, str]
 
 
@@ -53,6 +53,7 @@ class Matrix:
     """columns: sources. A missing cell was not probed (the peer does not route it into the tunnel, or a sample).
 
     sampled: a sentence when not everything was probed, else "". unproved: denials whose control did not answer.
+    unanswered: ports of the cluster's Services behind which nothing answers, so that nobody was sent there.
     """
 
     columns: tuple[str, ...]
@@ -60,6 +61,7 @@ class Matrix:
     probes: int
     sampled: str
     unproved: tuple[str, ...]
+    unanswered: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -77,9 +79,11 @@ def run(
 
     services: what the lab's cluster says; left out: the lab's stand-ins.
     """
-    rules = Rules(grants(mesh, lab.services if services is None else services, now or datetime.now(UTC)))
+    known = lab.services if services is None else services
+    rules = Rules(grants(mesh, known, now or datetime.now(UTC)))
     found = sources(lab, mesh)
-    probes = choose(found, lab.targets, rules, [CLUSTER] if mesh.network.dns else [])
+    targets, unanswered = aims(lab, mesh, known)
+    probes = choose(found, targets, rules, [KUBE_DNS] if mesh.network.dns else [])
     tell(Started("sending probes", len(probes)))
     results = send(lab, probes, tell)
     lost = [p for p, r in zip(probes, results, strict=True) if p.allowed and r[0] != "open"]
@@ -93,13 +97,28 @@ def run(
         for p, r in zip(proofs, answers, strict=True)
         if r[0] != "open"
     )
-    matrix = build(probes, results, unproved, _sampling(len(probes), found, lab))
+    matrix = build(probes, results, unproved, _sampling(len(probes), found, targets), unanswered)
     _report(matrix, tell)
     return matrix
 
 
-def _sampling(sent: int, found: Sequence[Source], lab: Lab) -> str:
-    if whole(found, lab.targets):
+def aims(
+    lab: Lab, mesh: Mesh, services: Mapping[str, tuple[Address, ...]]
+) -> tuple[tuple[Target, ...], tuple[str, ...]]:
+    """What probes aim at; and in words, which ports of the cluster's Services nothing answers on, seen from the hub."""
+    if not lab.kubernetes:
+        return lab.targets, ()
+    real = list(of_services(mesh, services))
+    asked = [Probe("control", "hub", t, kind, port, True) for t in real for kind, port in t.ports]
+    answers = send(lab, asked, silent)
+    dead = {(p.target, p.protocol, p.port) for p, r in zip(asked, answers, strict=True) if r[0] != "open"}
+    alive = [replace(t, ports=tuple(p for p in t.ports if (t, *p) not in dead)) for t in real]
+    words = tuple(f"{t.name} ({t.address}) {port}/{kind}: nothing answers there" for t, kind, port in sorted(dead))
+    return (*lab.targets, *(t for t in alive if t.ports)), words
+
+
+def _sampling(sent: int, found: Sequence[Source], targets: Sequence[Target]) -> str:
+    if whole(found, targets):
         return ""
     return f"a sample: {sent} probes from {len(found)} sources, a few per destination and a few other peers for each"
 
@@ -156,7 +175,7 @@ def _send(lab: Lab, host: str, probes: Sequence[Probe], timeout: float) -> list[
             "port": p.port,
             "name": p.name,
             "source": "",
-            "say": HELLO if (p.protocol, p.port) == API else "",
+            "greet": greets(p.target.host, p.port, lab.kubernetes),
         }
         for p in probes
     ]
@@ -169,7 +188,11 @@ def _send(lab: Lab, host: str, probes: Sequence[Probe], timeout: float) -> list[
 
 
 def build(
-    probes: Sequence[Probe], results: Sequence[Result], unproved: Iterable[str] = (), sampled: str = ""
+    probes: Sequence[Probe],
+    results: Sequence[Result],
+    unproved: Iterable[str] = (),
+    sampled: str = "",
+    unanswered: Iterable[str] = (),
 ) -> Matrix:
     """The matrix of what was seen. Pure."""
     cells: dict[tuple[str, str, str], dict[str, list[tuple[Probe, Result]]]] = {}
@@ -179,7 +202,7 @@ def build(
         cells.setdefault(key, {}).setdefault(probe.source, []).append((probe, result))
         columns.setdefault(probe.source)
     rows = tuple(Row(*key, {source: _cell(seen) for source, seen in by.items()}) for key, by in cells.items())
-    return Matrix(tuple(columns), rows, len(probes), sampled, tuple(unproved))
+    return Matrix(tuple(columns), rows, len(probes), sampled, tuple(unproved), tuple(unanswered))
 
 
 def _cell(seen: Sequence[tuple[Probe, Result]]) -> Cell:

@@ -9,6 +9,7 @@ from meshwright.spec.model import Address
 
 CORE = ("inet", "gw", "hub", "node2", "pod1", "pod2", "coredns")
 WAN = "wan0"  # the gateway's interface towards the internet
+CLUSTER = "(cluster)"  # what stands where a target's host does, but is none
 SERVER = "srv0"  # ... and towards the server VLAN
 ROUTER = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
 # a switch is not a firewall: bridged frames must bypass the IP hooks
@@ -57,7 +58,10 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Something a probe may aim at. host answers for it; kind: hub, route, service, dns, peer, lan, outside."""
+    """Something a probe may aim at. kind: hub, route, service, dns, peer, lan, outside.
+
+    host answers for it; CLUSTER: whoever a Service of the lab's cluster leads to.
+    """
 
     name: str
     kind: str

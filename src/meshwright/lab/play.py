@@ -47,6 +47,7 @@ def places(lab: Lab) -> Places:
         clients=lab.directory / "clients",
         services=lab.services,
         cluster=_cluster(lab),
+        young=lab.kubernetes,
     )
 
 

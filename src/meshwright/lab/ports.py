@@ -17,7 +17,7 @@ def policy_ports(mesh: Mesh) -> tuple[tuple[str, int], ...]:
     texts = chain.from_iterable(rule.ports or () for rule in mesh.policy.allow)
     tested = (t.port for t in mesh.policy.tests if t.port)
     for text in (*texts, *tested, *chain.from_iterable(s.ports for s in mesh.services.values())):
-        for pair in _edges(text):
+        for pair in (*ends(text), *_beyond(text)):
             found.setdefault(pair)
     return tuple(sorted(list(found)[:MOST_PORTS]))
 
@@ -27,12 +27,16 @@ def listening(mesh: Mesh, host: str) -> tuple[tuple[str, int], ...]:
     return tuple(p for p in policy_ports(mesh) if host != "hub" or p != ("udp", mesh.hub.port))
 
 
-def _edges(text: str) -> Iterator[tuple[str, int]]:
+def ends(text: str) -> Iterator[tuple[str, int]]:
+    """The first and the last of a range of ports, as "80-90/tcp"; both the same where it is one."""
     ports, _, protocol = text.partition("/")
-    if protocol not in ("tcp", "udp"):
-        return
-    low, _, high = ports.partition("-")
-    for port in (int(low), int(high or low)):
-        yield protocol, port
-    if high and int(high) < 65535:
-        yield protocol, int(high) + 1
+    if protocol in ("tcp", "udp"):
+        low, _, high = ports.partition("-")
+        yield protocol, int(low)
+        yield protocol, int(high or low)
+
+
+def _beyond(text: str) -> Iterator[tuple[str, int]]:
+    first, last = (*ends(text), ("", 65535), ("", 65535))[:2]
+    if first[1] < last[1] < 65535:
+        yield last[0], last[1] + 1

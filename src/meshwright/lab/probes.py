@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-from meshwright.lab.parts import Target
+from meshwright.lab.parts import CLUSTER, Target
 from meshwright.spec import boxes
 from meshwright.spec.model import Network
 from meshwright.spec.policy import Grant, Ports
@@ -18,6 +18,7 @@ from meshwright.spec.policy import Grant, Ports
 MOST = 6000  # probes of one run; above it, every source gets a sample
 FEW = 4  # probes per pair in a sample
 NEIGHBOURS = 3  # other peers per source in a sample
+REAL = (6443, 10250)  # where in a lab with a cluster the hub answers by programs of Kubernetes
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,11 @@ def _probes(source: Source, target: Target, rules: Rules, names: Sequence[str]) 
             continue
         sees = sender if target.kind in ("hub", "peer", "lan") and protocol != "icmp" and source.peer else ""
         yield Probe(source.name, source.host, target, protocol, port, allowed, name, sees)
+
+
+def greets(host: str, port: int, cluster: bool) -> bool:
+    """Whether who answers a TCP connection speaks first, as the lab's responders do and real programs do not."""
+    return host != CLUSTER and not (cluster and host == "hub" and port in REAL)
 
 
 def answers_ping(target: Target) -> bool:

@@ -55,7 +55,7 @@ def place(mesh: Mesh, ground: Ground, standins: Mapping[str, tuple[Address, ...]
         address = addresses.unused(network, used, 80)
         yield Service("any service", "service", address, _answer(mesh, ground, address, "pod2"))
     for name, service in mesh.services.items():
-        for address in service.address or standins[name]:
+        for address in service.address or standins.get(name, ()):
             yield Service(name, "service", address, _answer(mesh, ground, address, "pod1"))
     if dns:
         yield Service("dns", "dns", dns.server, _answer(mesh, ground, dns.server, "coredns"))

@@ -8,8 +8,8 @@ from meshwright.lab import addresses
 from meshwright.lab.addresses import nth
 from meshwright.lab.ground import Ground, chunks
 from meshwright.lab.house import House
-from meshwright.lab.parts import Target
-from meshwright.lab.ports import listening, policy_ports
+from meshwright.lab.parts import CLUSTER, Target
+from meshwright.lab.ports import ends, listening, policy_ports
 from meshwright.lab.services import Service
 from meshwright.spec.model import Address, Device, Mesh
 
@@ -34,6 +34,14 @@ def of_peers(mesh: Mesh, devices: tuple[Device, ...], names: Mapping[str, str]) 
             yield Target(device.reference, "peer", str(address), names[device.label], ports)
         for network in device.lan:
             yield Target(f"{device.reference}.lan", "lan", str(nth(network, 10)), f"{device.label}.lan", ports)
+
+
+def of_services(mesh: Mesh, resolved: Mapping[str, tuple[Address, ...]]) -> Iterator[Target]:
+    """The `kubernetes:` services of the file where a cluster has them. What listens there is not the lab's."""
+    for name, service in mesh.services.items():
+        ports = tuple(dict.fromkeys(p for text in service.ports for p in ends(text)))
+        for address in resolved.get(name, ()) if service.kubernetes and not service.address else ():
+            yield Target(name, "service", str(address), CLUSTER, ports)
 
 
 def _routes(mesh: Mesh, ground: Ground) -> Iterator[tuple[str, Address, str]]:

@@ -49,15 +49,15 @@ def as_json(topology: Topology) -> dict[str, Any]:
     return plain
 
 
-def build(mesh: Mesh, now: datetime, slots: Mapping[str, int] | None = None) -> Topology:
-    """The lab of a mesh file at `now`. `slots`: those of a lab that is up.
+def build(mesh: Mesh, now: datetime, slots: Mapping[str, int] | None = None, *, cluster: bool = False) -> Topology:
+    """The lab of a mesh file at `now`. slots: those of a lab that is up. cluster: nothing stands in for its services.
 
     LabError when no address range is left.
     """
     devices = tuple(d for d in mesh.devices if d.active(now))
     taken = assign((d.label for d in devices), slots or {})
     land = ground.survey(mesh, devices, max(taken.values(), default=0) + 1)
-    home = house.settle(mesh, land)
+    home = house.settle(mesh, land, cluster=cluster)
     hosts, links = house.hosts(home), house.links(home)
     names = peers.names_of(devices)
     for device in devices:

@@ -50,7 +50,7 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A running lab. peers: device label -> host name; standins: service name -> addresses the lab invented for it."""
+    """A running lab. peers: device label -> host name."""
 
     directory: Path
     state: State
@@ -72,14 +72,10 @@ class Lab:
         return peers
 
     @property
-    def standins(self) -> dict[str, tuple[Address, ...]]:
+    def services(self) -> dict[str, tuple[Address, ...]]:
+        """What a cluster would have said about `kubernetes:` services: stand-ins, of which a lab with one has none."""
         found: Mapping[str, list[str]] = self.state.topology["standins"]
         return {name: tuple(map(ip_address, addresses)) for name, addresses in found.items()}
-
-    @property
-    def services(self) -> dict[str, tuple[Address, ...]]:
-        """What a cluster would have said about `kubernetes:` services: stand-ins, or nothing where there is one."""
-        return {} if self.kubernetes else self.standins
 
     @property
     def kubernetes(self) -> bool:
@@ -112,9 +108,13 @@ class Lab:
         return self.host(self.peers.get(label, label))
 
     def exec(self, name: str, argv: Sequence[str]) -> int:
-        """Run a program on a host with this terminal, and give its exit code. kubectl finds the host's own access."""
+        """Run a program on a host with this terminal, in this folder, and give its exit code.
+
+        kubectl finds the host's own access.
+        """
+        here = ["sh", "-c", 'cd "$0" 2>/dev/null; exec "$@"', str(Path.cwd()), *argv]
         path = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin:{programs.own()}"
-        return subprocess.call(self.host(name).enter(argv), env={**os.environ, "PATH": path, **self._access(name)})
+        return subprocess.call(self.host(name).enter(here), env={**os.environ, "PATH": path, **self._access(name)})
 
     def _access(self, name: str) -> dict[str, str]:
         """For kubectl: the hub is the admin, a friend has what he was issued, and all others nothing of the owner's."""
@@ -188,9 +188,9 @@ class Lab:
         return max((int(line.split()[1]) for line in done.out.decode().splitlines()), default=0)
 
 
-def up(mesh: Mesh, directory: Path, tell: Tell = silent, now: datetime | None = None) -> Lab:
+def up(mesh: Mesh, directory: Path, tell: Tell = silent, now: datetime | None = None, *, cluster: bool = False) -> Lab:
     """make.up, and the lab that it made."""
-    return Lab(directory, make.up(mesh, directory, tell, now))
+    return Lab(directory, make.up(mesh, directory, tell, now, cluster=cluster))
 
 
 def open_lab(directory: Path) -> Lab:

@@ -27,6 +27,7 @@ class Places:
     hub: the hub. gateway: the router with nftables and the name of its outer interface, None where there is none.
     secrets, clients: directories on the operator's machine. services: addresses of `kubernetes:` services that are
     known without a cluster. cluster: the API server, None where there is none; it is not asked before it is needed.
+    young: the cluster is a lab's own, and has only the Services that somebody made since.
     """
 
     hub: Host
@@ -35,6 +36,7 @@ class Places:
     clients: Path
     services: Mapping[str, tuple[Address, ...]]
     cluster: Cluster | None = None
+    young: bool = False
 
 
 def real(mesh: Mesh, folder: Path) -> Places:

@@ -43,13 +43,15 @@ def up(out: Output, kubernetes: bool) -> int:
     """
     from meshwright import flow, lab
     from meshwright.cli import meshfile, world
+    from meshwright.lab.cluster import site
 
     begun = time.monotonic()
     mesh = meshfile.mesh(out)
-    kubernetes = kubernetes or _had_cluster(mesh)
+    had = site.there(lab.directory(mesh.name))
+    kubernetes = kubernetes or (had and mesh.kubernetes is not None)
     with out.progress() as tell:
         programs = _programs(mesh, tell) if kubernetes else None
-        running = lab.up(mesh, lab.directory(mesh.name), tell)
+        running = lab.up(mesh, lab.directory(mesh.name), tell, cluster=kubernetes or had)
         no_node = _cluster(running, mesh, programs, tell) if programs else ""
         where = world.in_lab(mesh)
         view = flow.look(where.mesh, where.providers, where.places, tell)
@@ -61,15 +63,7 @@ def up(out: Output, kubernetes: bool) -> int:
     data = {"mesh": mesh.name, "hosts": list(running.hosts), "peers": list(running.peers), "standins": standins}
     more = {"kubernetes": running.kubernetes, "kubeconfigs": list(friends), "no_node": no_node}
     text = [_summary(running, seconds), *(_about_cluster(running, friends, no_node) if running.kubernetes else ())]
-    return out.result({**data, **more, "seconds": round(seconds, 1)}, "\n".join(text))
-
-
-def _had_cluster(mesh: Mesh) -> bool:
-    """Whether the lab that this file may have up was given a control plane."""
-    from meshwright import lab
-    from meshwright.lab.cluster import site
-
-    return site.there(lab.directory(mesh.name)) and mesh.kubernetes is not None
+    return out.result({**data, **more, "seconds": round(seconds, 1)}, out.marked("\n".join(text)))
 
 
 def _programs(mesh: Mesh, tell: Tell) -> Programs:
@@ -113,7 +107,7 @@ def _about_cluster(running: Lab, friends: Sequence[str], no_node: str) -> list[s
             f"As a friend, through his tunnel: meshwright lab exec {running.peers[friends[0]]} kubectl get pods"
         )
     if no_node:
-        lines.append(f"The hub is not a node, so no pod runs: {no_node}")
+        lines.append(f"! The hub is not a node, so no pod runs: {no_node}")
     return lines
 
 
@@ -181,16 +175,19 @@ def status(out: Output) -> int:
         for h in hosts
     ]
     text = columns([("HOST", "ADDRESSES", "STATE", "HANDSHAKE"), *rows])
-    cluster = _cluster_status(running)
-    said = f"\nKubernetes {cluster['server']}: {cluster['state']}" if cluster else ""
-    return out.result({"mesh": running.mesh, "hosts": data, "kubernetes": cluster}, text + said)
+    cluster, lines = _cluster_status(running) if running.kubernetes else (None, [])
+    return out.result({"mesh": running.mesh, "hosts": data, "kubernetes": cluster}, "\n".join([text, *lines]))
 
 
-def _cluster_status(running: Lab) -> dict[str, str] | None:
-    """Where the API server is and how it does; None when the lab has none."""
+def _cluster_status(running: Lab) -> tuple[dict[str, str], list[str]]:
+    """How the lab's API server and its node do, as data and in words."""
+    from dataclasses import asdict
+
     from meshwright.lab.cluster import hub
 
-    return hub.status(running) if running.kubernetes else None
+    found = hub.status(running)
+    node = f"Node {found.node}: {found.node_state}" if found.node else f"No node, so no pod runs: {found.no_node}"
+    return asdict(found), [f"Kubernetes {found.server}: {found.state}", node]
 
 
 @lab.command(cls=Command, short_help="Prove the lab with real packets.")

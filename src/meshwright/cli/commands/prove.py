@@ -136,6 +136,7 @@ def _matrix(matrix: Matrix) -> list[str]:
         lines = columns([("PASSED OF SENT", *matrix.columns), *cells]).split("\n")
     else:
         lines = [f"{len(matrix.rows)} destinations from {len(matrix.columns)} sources"]
+    lines += [f"not probed: {text}" for text in matrix.unanswered]
     return [*lines, *([matrix.sampled] if matrix.sampled else []), *_faults(matrix)]
 
 

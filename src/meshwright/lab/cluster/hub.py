@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from meshwright.errors import LabError
 from meshwright.events import Progress, Started, Tell, silent
-from meshwright.lab import entry, make
+from meshwright.lab import entry, make, state
 from meshwright.lab.cluster import build, control, node, programs, site
 from meshwright.lab.cluster.ask import Ask, asker
 from meshwright.lab.cluster.control import Plane
@@ -22,7 +23,6 @@ from meshwright.lab.cluster.programs import CONTROL_PLANE, NODE, Programs
 from meshwright.lab.world import Lab
 from meshwright.spec.model import Mesh
 
-RUNNING = ("kubelet", "kube-proxy")
 AGAIN = "run `meshwright lab up --kubernetes` again"
 
 
@@ -38,8 +38,18 @@ def prepare(mesh: Mesh, tell: Tell = silent) -> Programs:
 def up(lab: Lab, mesh: Mesh, found: Programs, tell: Tell = silent) -> str:
     """Bring the control plane up, as root the node too. Gives why the hub is not a node, "" when it is.
 
-    What runs stays; what died is started again with its data. LabError with the last words of what does not come up.
+    What runs stays; what died is started again with its data. LabError with the last words of what does not come up,
+    or when another command is at work on this lab.
     """
+    with state.locked(lab.directory, create=False) as there:
+        if not there:
+            raise LabError("the lab was taken down meanwhile", AGAIN)
+        why = _up(lab, mesh, found, tell)
+        site.remember_node(lab.directory, "" if why else node.name_of(mesh), why)
+        return why
+
+
+def _up(lab: Lab, mesh: Mesh, found: Programs, tell: Tell) -> str:
     wanted = site.plane(lab.directory, mesh)
     runner = _runner(lab, wanted.folder)
     if wanted.folder.exists() and not site.same(wanted):
@@ -52,26 +62,42 @@ def up(lab: Lab, mesh: Mesh, found: Programs, tell: Tell = silent) -> str:
     relay = entry.command("relay", str(lab.directory / site.RELAY), wanted.address, str(wanted.port))
     runner.start("relay", relay, wanted.folder / "relay.log")
     ask = _asker(lab, wanted)
-    if all(map(runner.alive, (*control.PROGRAMS, *(RUNNING if os.geteuid() == 0 else ())))):
-        tell = silent
-    control.start(_listening(wanted), found, runner, ask, tell)
+    running = all(map(runner.alive, control.PROGRAMS))
+    here = _listening(wanted)
+    control.start(here, found, runner, ask, silent if running else tell)
     if mesh.observability and ask("/apis/monitoring.coreos.com/v1")[0] == 404:
         _definitions(lab, wanted, found, tell)
-    if os.geteuid():
-        return "only root can run containers"
-    return node.start(node.Site(lab, wanted, found, runner, ask), mesh, tell)
+    why = node.start(node.Site(lab, here, found, runner, ask), mesh, tell)
+    _listen(lab, _ports(lab))  # what no program took is the responder's again
+    return why
 
 
-def status(lab: Lab) -> dict[str, str]:
-    """Where the API server is, and in words how it does."""
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a lab's cluster does, in words. node: the name of its only node, "" when it has none; then no_node says why.
+    state, node_state: "up" and "Ready", or what is wrong and what to do.
+    """
+
+    server: str
+    state: str
+    node: str
+    node_state: str
+    no_node: str
+
+
+def status(lab: Lab) -> Status:
     folder = site.folder(lab.directory)
     known = json.loads((folder / "plane.json").read_text())
     dead = InHub(lab, folder / "programs.json", prune=False).ended()
-    keys = folder / "pki"
-    server = f"https://{known['address']}:{known['port']}"
-    ready = not dead and asker(server, keys / "ca.crt", keys / "admin", site.relay(lab.directory))("/readyz")[0] == 200
-    state = "up" if ready else f"{', '.join(dead)} died ({AGAIN})" if dead else f"does not answer ({AGAIN})"
-    return {"server": server, "state": state}
+    server, keys = f"https://{known['address']}:{known['port']}", folder / "pki"
+    ask = asker(server, keys / "ca.crt", keys / "admin", site.relay(lab.directory))
+    gone = [name for name in dead if name not in node.RUNNING]
+    ready = not gone and ask("/readyz")[0] == 200
+    words = "up" if ready else f"{', '.join(gone)} died ({AGAIN})" if gone else f"does not answer ({AGAIN})"
+    name, why = site.node(lab.directory)
+    lost = [one for one in dead if one in node.RUNNING]
+    condition = f"{', '.join(lost)} died ({AGAIN})" if lost else node.condition(ask, name) if name else ""
+    return Status(server, words, name, condition, why)
 
 
 def _runner(lab: Lab, folder: Path) -> InHub:
@@ -91,16 +117,25 @@ def _listening(plane: Plane) -> Plane:
 def _step_aside(lab: Lab, plane: Plane, runner: InHub) -> None:
     """The hub's responder leaves the ports of real programs to these, as soon as one of them is to be started."""
     mine = {plane.port: "kube-apiserver", plane.etcd[0]: "etcd", plane.etcd[1]: "etcd"}
+    if not node.obstacle(lab):
+        mine[site.KUBELET] = "kubelet"
     wanted = [str(port) for port, name in mine.items() if not runner.alive(name)]
     if not wanted:
         return
-    listed = next(h["ports"] for h in lab.state.topology["hosts"] if h["name"] == "hub")
-    kept = [[kind, port] for kind, port in listed if kind != "tcp" or port not in mine]
-    task = {"name": "hub", "pid": lab.state.hosts["hub"], "ports": kept}
-    make.inside(lab.state.pid, lab.state.userns, "build", "ports", [task])
+    _listen(lab, [[kind, port] for kind, port in _ports(lab) if kind != "tcp" or port not in mine])
     done = lab.host("hub").run(entry.command("daemon", "free", *wanted))
     if done.code:
         raise LabError(f"hub: {done.err.strip()}", "run `meshwright lab down`, then `meshwright lab up --kubernetes`")
+
+
+def _ports(lab: Lab) -> list[list[Any]]:
+    """What the hub's responder listens on in a lab without a cluster."""
+    return next(h["ports"] for h in lab.state.topology["hosts"] if h["name"] == "hub")
+
+
+def _listen(lab: Lab, ports: list[list[Any]]) -> None:
+    task = {"name": "hub", "pid": lab.state.hosts["hub"], "ports": ports}
+    make.inside(lab.state.pid, lab.state.userns, "build", "ports", [task])
 
 
 def _definitions(lab: Lab, plane: Plane, found: Programs, tell: Tell) -> None:

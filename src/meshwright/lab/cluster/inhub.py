@@ -31,7 +31,7 @@ class InHub:
         self._known = {name: found for name, found in _read(record).items() if not prune or _lives(found)}
 
     def start(self, name: str, argv: list[str], log: Path) -> None:
-        if name in self._known and _lives(self._known[name]):
+        if self.alive(name) or self._found(name, log):
             return
         done = self.lab.host("hub").run(entry.command("daemon", "run", str(log), *argv))
         if done.code or not done.out.strip().isdigit():
@@ -39,9 +39,24 @@ class InHub:
             raise LabError(
                 f"{name} cannot be started in the hub: {reason}", "run `meshwright lab up --kubernetes` again"
             )
-        pid = _outer(self.lab.state.pid, int(done.out))
+        self._note(name, int(done.out))
+
+    def _note(self, name: str, inner: int) -> None:
+        pid = _outer(self.lab.state.pid, inner)
         self._known[name] = {"pid": pid, "started": state.started(pid)}
         self._write()
+
+    def _found(self, name: str, log: Path) -> bool:
+        """Whether a command that was interrupted has started it, and could not write it down."""
+        try:
+            inner, began = log.with_name(f"{log.name}.pid").read_text().split()
+        except (OSError, ValueError):
+            return False
+        pid = _outer(self.lab.state.pid, int(inner))
+        if not pid or state.started(pid) != began:
+            return False
+        self._note(name, int(inner))
+        return True
 
     def alive(self, name: str) -> bool:
         return name in self._known and _lives(self._known[name])
@@ -49,12 +64,16 @@ class InHub:
     def ended(self) -> list[str]:
         return [name for name, found in self._known.items() if not _lives(found)]
 
+    def end(self, name: str) -> None:
+        """End one, if it lives."""
+        if name in self._known:
+            _end(self._known.pop(name))
+            self._write()
+
     def stop(self) -> None:
         """End all, the last started first."""
-        for name in reversed(self._known):
-            _end(self._known[name])
-        self._known.clear()
-        self._write()
+        for name in list(reversed(self._known)):
+            self.end(name)
 
     def _write(self) -> None:
         temporary = self.record.with_name(f".{self.record.name}.new")

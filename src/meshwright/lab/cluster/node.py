@@ -22,9 +22,11 @@ from meshwright.io.process import Done
 from meshwright.lab import cgroups, entry
 from meshwright.lab.cluster import images, kubeconfig, pki, settings
 from meshwright.lab.cluster.ask import Ask
-from meshwright.lab.cluster.control import Plane, Runner, last_words
+from meshwright.lab.cluster.control import Plane, last_words
+from meshwright.lab.cluster.inhub import InHub
 from meshwright.lab.cluster.programs import Programs
 from meshwright.lab.cluster.settings import Ground
+from meshwright.lab.cluster.site import free
 from meshwright.lab.world import Lab
 from meshwright.spec.model import Mesh, Network
 
@@ -36,6 +38,9 @@ PACKAGES = {
     "runc": "runc",
     "busybox": "busybox-static",
 }
+RUNNING = ("kube-scheduler", "containerd", "kubelet", "kube-proxy")
+# file of settings -> who reads it, once
+READERS = {"containerd.toml": "containerd", "kubelet.yaml": "kubelet", "kube-proxy.yaml": "kube-proxy"}
 PLUGINS = ("bridge", "host-local", "loopback")
 PLUGIN_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin")
 # what inside/node.py reports -> what it means, what to do
@@ -63,7 +68,7 @@ class Site:
     lab: Lab
     plane: Plane
     programs: Programs
-    runner: Runner
+    runner: InHub
     ask: Ask
 
     @property
@@ -102,19 +107,35 @@ def start(site: Site, mesh: Mesh, tell: Tell = silent) -> str:
     why = obstacle(site.lab) or _prepare(site)
     if why:
         return why
+    tell = silent if all(map(site.runner.alive, RUNNING)) else tell
     tell(Started("making the hub a Kubernetes node"))
     ground = _ground(site, mesh)
     _credentials(site, ground)
     archive = site.home / "images.tar"
     if not archive.exists():
-        images.write(archive, images.node())
+        images.write(site.home / "images.new", images.node())
+        (site.home / "images.new").replace(archive)
+    _settings(site, ground)
+    _run(site, ground, tell)
+    return ""
+
+
+def _settings(site: Site, ground: Ground) -> None:
+    """Write the settings. A program that runs with others ends, to be started again with these."""
     for name, text in settings.files(ground).items():
         target = site.home / name
         target.parent.mkdir(exist_ok=True)
-        if not target.exists() or target.read_text() != text:  # kube-proxy ends when its file is written
+        if not target.exists() or target.read_text() != text:
+            site.runner.end(READERS.get(name, ""))
             target.write_text(text)
-    _run(site, ground, tell)
-    return ""
+
+
+def condition(ask: Ask, name: str) -> str:
+    """What the cluster says of its node: Ready, not Ready, or that there is none."""
+    status, body = ask(f"/api/v1/nodes/{name}")
+    if status != 200:
+        return "unknown to the cluster" if status == 404 else "unknown: the API server does not answer"
+    return "Ready" if _is_ready(body) else "not Ready"
 
 
 def _prepare(site: Site) -> str:
@@ -127,6 +148,11 @@ def _prepare(site: Site) -> str:
         last = (done.err.strip().splitlines() or ["no answer"])[-1]
         raise LabError(f"the hub cannot be made a node: {last}", "run `meshwright lab down`, then try again") from None
     return ". Next: ".join(FAULTS[fault]) if fault else ""
+
+
+def name_of(mesh: Mesh) -> str:
+    """The name of the hub's Node."""
+    return mesh.hub.node.lower()
 
 
 def _ground(site: Site, mesh: Mesh) -> Ground:
@@ -142,7 +168,7 @@ def _ground(site: Site, mesh: Mesh) -> Ground:
     used = {ip_address(a) for host in site.lab.state.topology["hosts"] for a in host["addresses"]}
     first, last = _range(bridge.network, max(a for a in {*used, bridge.ip} if a in bridge.network))
     return Ground(
-        name=mesh.hub.node.lower(),
+        name=name_of(mesh),
         address=mesh.hub.address,
         server=site.plane.server,
         pki=site.plane.folder / "pki",
@@ -152,6 +178,8 @@ def _ground(site: Site, mesh: Mesh) -> Ground:
         pods=next((n for n in mesh.network.routes.get("pods", ()) if bridge.ip in n), bridge.network),
         dns=str(mesh.network.dns.server) if mesh.network.dns else "",
         plugins=plugins(),
+        everywhere=site.plane.everywhere,
+        loopback=free(mesh, 10256),
     )
 
 
@@ -193,7 +221,7 @@ def _run(site: Site, ground: Ground, tell: Tell) -> None:
         raise LabError(f"the images cannot be loaded: {done.err.strip()[-300:]}", f"look at {site.log('containerd')}")
     for name in ("kubelet", "kube-proxy"):
         _begin(site, name, commands[name])
-    _until(site, "kubelet", lambda: _ready(site.ask, ground.name))
+    _until(site, "kubelet", lambda: _answers(site.ask, ground.name))
     tell(Progress("kubelet"))
     rules = ["nft", "list", "chain", ground.family, "kube-proxy", "services"]
     _until(site, "kube-proxy", lambda: site.lab.host("hub").run(rules).code == 0)
@@ -209,9 +237,13 @@ def _images(site: Site, *arguments: str) -> Done:
     return site.lab.host("hub").run(argv, timeout=120)
 
 
-def _ready(ask: Ask, name: str) -> bool:
-    status, body = ask(f"/api/v1/nodes/{name}")
-    conditions = json.loads(body)["status"].get("conditions", ()) if status == 200 else ()
+def _answers(ask: Ask, name: str) -> bool:
+    """Whether the node is Ready, and its kubelet answers itself: what the API server knows may be of an earlier one."""
+    return condition(ask, name) == "Ready" and ask(f"/api/v1/nodes/{name}/proxy/healthz") == (200, b"ok")
+
+
+def _is_ready(node: bytes) -> bool:
+    conditions = json.loads(node)["status"].get("conditions", ())
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from meshwright.lab.cluster.images import PAUSE
 from meshwright.lab.cluster.programs import Programs
+from meshwright.lab.cluster.site import KUBELET
 from meshwright.lab.inside.node import HOME
 from meshwright.spec.model import Address, Network
 
@@ -24,6 +25,7 @@ class Ground:
     """What a node is made from. bridge: the hub's part of the pod networks; first, last: what its pods may have of it.
 
     pods: the network that all nodes share. dns: the cluster's DNS server, "" for none. plugins: folder of CNI's.
+    everywhere: all addresses of the hub. loopback: two ports that kube-proxy may have there.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Ground:
     pods: Network
     dns: str
     plugins: str
+    everywhere: str
+    loopback: tuple[int, int]
 
     @property
     def family(self) -> str:
@@ -106,7 +110,9 @@ def _kubelet(ground: Ground) -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        "address": str(ground.address),
+        "address": ground.everywhere,
+        "port": KUBELET,
+        "healthzPort": 0,
         "authentication": {
             "anonymous": {"enabled": False},
             "webhook": {"enabled": True},
@@ -138,8 +144,8 @@ def _proxy(ground: Ground) -> dict[str, Any]:
         "mode": "nftables",
         "clusterCIDR": str(ground.pods),
         "hostnameOverride": ground.name,
-        "healthzBindAddress": f"{loopback}:10256",
-        "metricsBindAddress": f"{loopback}:10249",
+        "healthzBindAddress": f"{loopback}:{ground.loopback[0]}",
+        "metricsBindAddress": f"{loopback}:{ground.loopback[1]}",
         "clientConnection": {"kubeconfig": f"{HOME}/kube-proxy.kubeconfig"},
         # conntrack's limits are the machine's, not the hub's
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},

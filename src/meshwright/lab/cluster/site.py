@@ -15,7 +15,7 @@ from meshwright.lab.cluster.control import Plane
 from meshwright.lab.ports import policy_ports
 from meshwright.spec.model import Mesh, Network
 
-PORT = 6443
+PORT, KUBELET = 6443, 10250
 FOLDER = "kubernetes"
 RELAY = "api"
 # Where services have their addresses when the mesh file has no route of that name.
@@ -50,18 +50,24 @@ def relay(directory: Path) -> Path:
 
 def plane(directory: Path, mesh: Mesh) -> Plane:
     """The control plane that this mesh file calls for."""
-    taken = {port for kind, port in policy_ports(mesh) if kind == "tcp"}
-    etcd = list(islice((port for port in range(2379, 65536) if port not in taken), 2))
+    etcd = free(mesh, 2379)
     names = [*map(str, mesh.network.hub), mesh.hub.node, mesh.hub.endpoint_host]
     return Plane(
         folder(directory),
         str(mesh.hub.address),
         PORT,
-        (etcd[0], etcd[1]),
+        etcd,
         tuple(dict.fromkeys(names)),
         tuple(_services(mesh)),
         advertise=str(mesh.hub.address),
     )
+
+
+def free(mesh: Mesh, first: int) -> tuple[int, int]:
+    """Two ports for the hub's loopback, from `first` on, that no probe of the lab aims at."""
+    taken = {PORT, KUBELET, *(port for kind, port in policy_ports(mesh) if kind == "tcp")}
+    one, two = islice((port for port in range(first, 65536) if port not in taken), 2)
+    return one, two
 
 
 def same(wanted: Plane) -> bool:
@@ -74,6 +80,19 @@ def same(wanted: Plane) -> bool:
 
 def remember(wanted: Plane) -> None:
     (wanted.folder / "plane.json").write_text(json.dumps(_plain(wanted)))
+
+
+def node(directory: Path) -> tuple[str, str]:
+    """The name of the node, "" when there is none, and why there is none, as the last `lab up` found."""
+    try:
+        found = json.loads((folder(directory) / "node.json").read_text())
+        return str(found["name"]), str(found["why"])
+    except (OSError, ValueError):
+        return "", "it is not known yet whether the hub can be one"
+
+
+def remember_node(directory: Path, name: str, why: str) -> None:
+    (folder(directory) / "node.json").write_text(json.dumps({"name": name, "why": why}))
 
 
 def _plain(wanted: Plane) -> object:

@@ -1,11 +1,13 @@
 """Starts a program that stays on the host it runs on.
 
-python -I -S -c BOOT daemon run LOG ARGUMENT...   prints the program's pid; its output goes to LOG
+python -I -S -c BOOT daemon run LOG ARGUMENT...   prints the program's pid; its output goes to LOG, and before it begins
+                                                  "PID START" (its start time, in ticks since boot) to LOG.pid
 python -I -S -c BOOT daemon free PORT...          waits until nobody listens on these TCP ports; else code 1
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -22,13 +24,27 @@ def main(arguments: list[str]) -> int:
     try:
         with open(rest[0], "ab") as log:  # noqa: PTH123
             child = subprocess.Popen(
-                rest[1:], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+                rest[1:],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+                preexec_fn=lambda: _sign(rest[0] + ".pid"),  # noqa: PLW1509 this process has one thread
             )
     except OSError as error:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     print(child.pid)
     return 0
+
+
+def _sign(path: str) -> None:
+    """By the program itself: whoever started it may be interrupted before it can write anything down."""
+    words = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    new = Path(path + ".new")
+    new.write_text(f"{os.getpid()} {words[19]}")
+    new.replace(path)
 
 
 def free(ports: list[int]) -> int:

@@ -10,6 +10,7 @@ elsewhere goes to memory that is private to the hub.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -21,8 +22,10 @@ from . import cgroups, kernel
 HOME = "/run/kubernetes"
 CGROUPS = "/sys/fs/cgroup"
 SPACE = f"{HOME}.cgroup"  # keeps the cgroup namespace
-READY = f"{HOME}.ready"
+EVERYTHING = f"{HOME}.all"  # all of the machine's cgroups, for a moment
+BEGUN, READY = f"{HOME}.begun", f"{HOME}.ready"
 # Folders in which Kubernetes' programs write to paths of their own, whatever their settings say.
+PRIVATE_SOURCE = "private-to-the-node"
 PRIVATE = {"/var/lib": ("kubelet", "cni", "containerd"), "/var/log": ("containers", "pods")}
 # What kubelet wants the machine's kernel set to. It sees these files instead, and leaves the machine alone.
 SETTINGS = {
@@ -49,11 +52,14 @@ def main(arguments: list[str]) -> int:
 def prepare(name: str, folder: str) -> str:
     if Path(READY).exists():
         return ""
+    if Path(BEGUN).exists():
+        _undo()
+    Path(BEGUN).touch()
     try:
         _cgroups(name)
     except cgroups.Unfit as unfit:
         return str(unfit)
-    Path(HOME).mkdir()
+    Path(HOME).mkdir(exist_ok=True)
     kernel.mount(folder, HOME, "", kernel.MS_BIND)
     for place, names in PRIVATE.items():
         _cover(Path(place), names)
@@ -62,20 +68,31 @@ def prepare(name: str, folder: str) -> str:
     return ""
 
 
+def _undo() -> None:
+    """Unmount what an interrupted prepare has mounted. It deletes nothing: real folders are bound here."""
+    rows = (line.split(" - ") for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    there = {(left.split()[4], right.split()[1]) for left, right in rows}
+    covered = [place for place in PRIVATE if (place, PRIVATE_SOURCE) in there]
+    settings = [f"/proc/sys/{path}" for path in SETTINGS]
+    beside = [f"{HOME}.real{place}" for place in PRIVATE]
+    for place in (*settings, *covered, *beside, HOME, CGROUPS, SPACE, EVERYTHING):
+        with contextlib.suppress(OSError):  # it did not come as far as that
+            kernel.unmount(place)
+
+
 def _cgroups(name: str) -> None:
     """The hub's /sys/fs/cgroup shows a part of the machine's cgroups that is the lab's own, as if it were all."""
     found = cgroups.hierarchies()
-    everything = f"{HOME}.all"
-    Path(everything).mkdir(exist_ok=True)
+    Path(EVERYTHING).mkdir(exist_ok=True)
     try:
-        cgroups.mount(found, everything)
+        cgroups.mount(found, EVERYTHING)
     except OSError as error:
         raise cgroups.Unfit(cgroups.CLOSED) from error
     try:
-        cgroups.remove(found, everything, name)  # of an earlier lab that was not taken down
-        cgroups.enter(found, everything, name)
+        cgroups.remove(found, EVERYTHING, name)  # of an earlier lab that was not taken down
+        cgroups.enter(found, EVERYTHING, name)
     finally:
-        kernel.unmount(everything)
+        kernel.unmount(EVERYTHING)
     Path(SPACE).touch()
     kernel.mount("/proc/self/ns/cgroup", SPACE, "", kernel.MS_BIND)
     cgroups.mount(found, CGROUPS)
@@ -84,9 +101,9 @@ def _cgroups(name: str) -> None:
 def _cover(place: Path, names: tuple[str, ...]) -> None:
     """Memory over a folder: the named folders are new and private, all others lead to the real ones."""
     real = Path(f"{HOME}.real{place}")
-    real.mkdir(parents=True)
+    real.mkdir(parents=True, exist_ok=True)
     kernel.mount(str(place), str(real), "", kernel.MS_BIND | kernel.MS_REC)
-    kernel.mount("private", str(place), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
+    kernel.mount(PRIVATE_SOURCE, str(place), "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755")
     for name in names:
         (place / name).mkdir(mode=0o700)
     for entry in real.iterdir():

@@ -1,13 +1,13 @@
 """Sends probes from the host it runs on, all at once, and says what came back. One JSON document on stdin.
 
     {"timeout": seconds, "probes": [{"kind": tcp|udp|icmp|dns-udp|dns-tcp, "address", "port", "name", "source",
-                                         "size", "say"}]}
+                                         "size", "greet"}]}
     -> {"results": [[verdict, detail], ...]} in the order of the probes
 
 verdict: open (answered; detail is the answer's first line), refused (a host without a listener, or a firewall's
 reset), prohibited (a firewall said so), timeout, error (detail says what). source: the address to send from, "" for
-any. size: bytes of payload of an echo request or a datagram. say: what to send when a TCP connection stands, "" to
-listen only.
+any. size: bytes of payload of an echo request or a datagram. greet: False where a TCP connection that stands is
+answer enough, because who listens there waits to be spoken to.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def _begin(item: _One, selector: selectors.BaseSelector, echoes: dict[tuple[int,
     code = sock.connect_ex((probe["address"], probe["port"]))
     if code not in (0, errno.EINPROGRESS):
         raise OSError(code, os.strerror(code))
-    if probe["kind"] == "dns-tcp" or (stream and probe.get("say")):  # what it says follows when the connection stands
+    if probe["kind"] == "dns-tcp" or (stream and not probe.get("greet", True)):
+        # the question follows when the connection stands
         selector.register(sock, selectors.EVENT_WRITE, item)
         return
     if not stream:
@@ -126,13 +127,8 @@ def _ready(key: selectors.SelectorKey, items: list[_One], selector: selectors.Ba
         _echo_answer(key.fileobj, items)  # type: ignore[arg-type]
         return
     item: _One = key.data
-    if (
-        key.events == selectors.EVENT_WRITE
-        and item.sock
-        and not item.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    ):
-        item.sock.send(_words(item.probe))
-        selector.modify(item.sock, selectors.EVENT_READ, item)
+    if key.events == selectors.EVENT_WRITE:
+        _connected(item, key, selector)
         return
     try:
         data = item.sock.recv(65535) if item.sock else b""
@@ -151,10 +147,29 @@ def _ready(key: selectors.SelectorKey, items: list[_One], selector: selectors.Ba
         item.sock.close()  # a server may serve one connection at a time
 
 
+def _connected(item: _One, key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
+    """The attempt to connect has come to its end, or so it seems: only an address at the other end proves it."""
+    if item.sock is None:
+        return
+    code = item.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # which the kernel says once
+    try:
+        if code:
+            raise OSError(code, os.strerror(code))
+        item.sock.getpeername()
+    except OSError as error:
+        _fail(item, error)
+    else:
+        if item.probe["kind"] == "dns-tcp":
+            item.sock.send(_words(item.probe))
+            selector.modify(item.sock, selectors.EVENT_READ, item)
+            return
+        item.verdict, item.detail = "open", "connected"
+    selector.unregister(key.fileobj)
+    item.sock.close()
+
+
 def _words(probe: dict[str, Any]) -> bytes:
-    """What is sent first on a TCP connection."""
-    if probe["kind"] == "tcp":
-        return str(probe["say"]).encode()
+    """A question on a TCP connection."""
     question = _question(probe["name"])
     return struct.pack("!H", len(question)) + question
 
