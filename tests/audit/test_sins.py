@@ -167,11 +167,16 @@ SINS = {
             bound(
                 "ClusterRoleBinding",
                 "audited-everybody",
-                ("ClusterRole", "system:node-problem-detector"),
+                ("ClusterRole", "view"),
                 {"apiGroup": RBAC, "kind": "Group", "name": "system:authenticated"},
             )
         ],
-        {ELSEWHERE: "ClusterRoleBinding audited-everybody gives system:node-problem-detector to Group system:auth"},
+        {
+            ELSEWHERE: "ClusterRoleBinding audited-everybody gives view to Group system:authenticated",
+            **dict.fromkeys(
+                (ANN, BEN, DEPLOYER, "rights of cid, who has none"), 'allowed by ClusterRoleBinding "audited-everybody"'
+            ),
+        },
     ),
     "secrets added to view": Sin(
         lambda house: [added("audited-secrets", "view", "", "secrets", "get", "list")],
