@@ -29,6 +29,11 @@ class World:
     places: Places
     providers: Mapping[str, Provider]
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the cluster warned of so far, each once."""
+        return self.places.cluster.warnings if self.places.cluster else ()
+
 
 def world(out: Output) -> World:
     """The mesh of the file with its systems."""

@@ -131,7 +131,7 @@ class Connection:
                 self._clock = said.astimezone(UTC), time.monotonic()
         for line in headers.get_list("warning"):
             for text in re.findall(r'299 \S+ "((?:[^"\\]|\\.)*)"', line):
-                self._warn(path, re.sub(r"\\(.)", r"\1", text))
+                self._warn(path, apifailures.clean(re.sub(r"\\(.)", r"\1", text)))
 
     def _client(self, identity: Identity) -> Any:
         """The HTTP client that shows this identity's certificate; made once."""

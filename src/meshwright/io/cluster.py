@@ -55,6 +55,7 @@ class Cluster:
         self._lock = threading.Lock()
         self._made: Connection | None = None
         self._may: Callable[[], None] = lambda: None
+        self._said: dict[str, None] = {}
 
     def asking(self, may: Callable[[], None]) -> Cluster:
         """The same connection. `may` is called before every write, second attempts too; it raises to forbid it."""
@@ -69,8 +70,23 @@ class Cluster:
         with self._lock:
             if self._made is None:
                 login = kubeconfig.find(self._context, self._kubeconfig)
-                self._made = apiserver.Connection(login, self._socket, self._warn, self._patience)
+                self._made = apiserver.Connection(login, self._socket, self._heard, self._patience)
             return self._made
+
+    def _heard(self, path: str, text: str) -> None:
+        self._said.setdefault(text)
+        self._warn(path, text)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What whoever used this connection should know, each once: what the server warned of, and no check of it."""
+        if self._made is None:
+            return ()
+        unchecked = (
+            f"the certificate of {self.server} is not checked (insecure-skip-tls-verify of context {self.name!r}): "
+            "whoever stands in between can read and change everything"
+        )
+        return (*([unchecked] if self.insecure else []), *list(self._said))
 
     def _login(self) -> Login:
         return self._connection().login

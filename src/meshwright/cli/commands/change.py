@@ -55,8 +55,8 @@ def plan(out: Output, systems: Sequence[str], adopted: Sequence[str]) -> int:
 
     Exit code 2 when there is something to do, or something is somebody else's.
     """
-    _, view, todo = _planned(out, systems, adopted)
-    out.result(_plan_json(todo, view), _plan_text(out, todo, view))
+    where, view, todo = _planned(out, systems, adopted)
+    out.result(_plan_json(todo, view, where), _plan_text(out, todo, view))
     return PENDING if todo or todo.conflicts else 0
 
 
@@ -66,10 +66,10 @@ def plan(out: Output, systems: Sequence[str], adopted: Sequence[str]) -> int:
 @click.pass_obj
 def drift(out: Output, systems: Sequence[str]) -> int:
     """Tell whether the world is still what the file says. Exit code 2 when it is not."""
-    _, view, todo = _planned(out, systems)
+    where, view, todo = _planned(out, systems)
     drifted = bool(todo or todo.conflicts)
     lines = [_plan_text(out, todo, view)] if todo or todo.blocked else []
-    out.result({**_plan_json(todo, view), "drift": drifted}, "\n".join([*lines, _drift(todo)]))
+    out.result({**_plan_json(todo, view, where), "drift": drifted}, "\n".join([*lines, _drift(todo)]))
     return PENDING if drifted else 0
 
 
@@ -109,14 +109,17 @@ def apply(
 
     where, view, todo = _planned(out, systems, adopted)
     if not todo and not (digest and todo.conflicts):
-        return out.result({**_plan_json(todo, view), "results": []}, _plan_text(out, todo, view), _left(todo, []))
+        data = {**_plan_json(todo, view, where), "results": []}
+        return out.result(data, _plan_text(out, todo, view), _left(todo, []))
     flow.allow(todo, digest, force)
     out.say(_plan_text(out, todo, view))
     if not (digest or yes):
         _ask(out)
+    told = where.warnings
     with out.progress() as tell:
         results = flow.apply(todo, where.providers, tell)
-    return _report(out, todo, view, results)
+    _warn(out, where, told)
+    return _report(out, where, view, results)
 
 
 def _planned(out: Output, systems: Sequence[str], adopted: Sequence[str] = ()) -> tuple[World, View, Plan]:
@@ -132,8 +135,16 @@ def _planned(out: Output, systems: Sequence[str], adopted: Sequence[str] = ()) -
         others = " ".join(f"--only {system}" for system in where.providers if system != "kubernetes")
         error.hint = f"{error.hint or 'look at it with kubectl'}; or leave the cluster out with {others}"
         raise
+    _warn(out, where)
     _check_adopted(adopted, view)
     return where, view, view.todo
+
+
+def _warn(out: Output, where: World, told: Sequence[str] = ()) -> None:
+    """What the cluster warned of, each once."""
+    for warning in where.warnings:
+        if warning not in told:
+            out.note(f"warning: {warning}")
 
 
 def _check_adopted(adopted: Sequence[str], view: View) -> None:
@@ -158,12 +169,13 @@ def _ask(out: Output) -> None:
         raise MeshwrightError("nothing was applied", "edit the mesh file, or run apply again")
 
 
-def _report(out: Output, todo: Plan, view: View, results: Sequence[Result]) -> int:
+def _report(out: Output, where: World, view: View, results: Sequence[Result]) -> int:
     from meshwright.errors import MeshwrightError, PartlyApplied
 
+    todo = view.todo
     failed = [result for result in results if not result.ok]
     data = {
-        **_plan_json(todo, view),
+        **_plan_json(todo, view, where),
         "results": [{"id": r.id, "ok": r.ok, **({} if r.ok else {"why": r.why, "hint": r.hint})} for r in results],
     }
     if not failed:
@@ -193,10 +205,11 @@ def _left(todo: Plan, results: Sequence[Result]) -> MeshwrightError | None:
     return kind(printable(f"{hostile}{id} is somebody else's and was left alone{more}: {first.why}"), first.hint)
 
 
-def _plan_json(todo: Plan, view: View) -> dict[str, Any]:
+def _plan_json(todo: Plan, view: View, where: World) -> dict[str, Any]:
     from meshwright.plan import text
 
-    return {**text.as_json(todo), "unmanaged": list(view.unmanaged), "missing": dict(view.facts.missing)}
+    beside = {"unmanaged": list(view.unmanaged), "missing": dict(view.facts.missing)}
+    return {**text.as_json(todo), **beside, "warnings": list(where.warnings)}
 
 
 def _plan_text(out: Output, todo: Plan, view: View) -> str:
