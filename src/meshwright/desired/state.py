@@ -27,6 +27,8 @@ def state(mesh: Mesh, facts: Facts) -> dict[str, Resource]:
 
 def known(wanted: Resources, actual: Resources) -> dict[str, Resource]:
     """`wanted` with every Unknown filled in that the world already answers."""
+    if not actual:
+        return dict(wanted)
     answers = {id: resource.attrs for id, resource in actual.items()}
     return {id: _known(resource, answers) for id, resource in wanted.items()}
 

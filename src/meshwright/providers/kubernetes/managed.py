@@ -14,6 +14,7 @@ from meshwright.desired.names import MANAGER
 Path = tuple[str, ...]
 Tree = Mapping[str, Any]
 """Field name -> Tree of the fields inside; an empty one is a field held as a whole: a value, a list, one piece."""
+_ENTRIES = frozenset({"k:", "v:", "i:"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,14 @@ def holders(live: Mapping[str, Any]) -> tuple[Holder, ...]:
 
 def tree(fields: Mapping[str, Any]) -> Tree:
     """FieldsV1 as a Tree: `f:NAME` are fields; keys and values of a list (k:, v:, i:) make it a leaf."""
-    if any(key[:2] in ("k:", "v:", "i:") for key in fields):
-        return {}
-    return {key[2:]: tree(inner) for key, inner in fields.items() if key[:2] == "f:"}
+    out: dict[str, Tree] = {}
+    for key, inner in fields.items():
+        mark = key[:2]
+        if mark == "f:":
+            out[key[2:]] = tree(inner)
+        elif mark in _ENTRIES:
+            return {}
+    return out
 
 
 def union(trees: Iterable[Tree]) -> Tree:
