@@ -177,7 +177,7 @@ def binding(name: str, account: str, space: str, role: str = "edit", **meta: Any
 def belongings(space: str) -> list[dict[str, Any]]:
     """Everything that a friend may leave running or lying about in his namespace."""
     job = {"template": template("job", restartPolicy="Never")}
-    cron = {"schedule": "* * * * *", "jobTemplate": {"spec": job}}
+    cron = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": job}}
     return placed(
         space,
         about("ServiceAccount", "robot"),
@@ -204,6 +204,26 @@ def belongings(space: str) -> list[dict[str, Any]]:
         about("Job", "once", "batch/v1", spec=job),
         about("Pod", "alone", spec=pod_spec(terminationGracePeriodSeconds=31536000)),
     )
+
+
+@contextmanager
+def held_on(house: House, friend: str, pod: str) -> Iterator[str]:
+    """A pod on a node, with a finalizer: it does not end before that goes. On no node, a controller would fail it."""
+    node, space = f"{house.name}-node", house.space(friend)
+    house.make(about("Node", node))
+    body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod}, "target": {"kind": "Node", "name": node}}
+    path = f"/api/v1/namespaces/{space}/pods/{pod}/binding"
+    done = house.control.kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(body).encode())
+    assert done.returncode == 0, done.stderr
+    patch = '{"metadata": {"finalizers": %s}}'
+    held = house.run("patch", "pod", pod, "-n", space, "-p", patch % '["example.com/never"]')
+    assert held.returncode == 0, held.stderr
+    try:
+        yield node
+    finally:
+        house.run("patch", "pod", pod, "-n", space, "-p", patch % "null")
+        house.run("delete", "pod", pod, "-n", space, "--grace-period=0", "--force", "--wait=false")
+        house.run("delete", "node", node, "--wait=false")
 
 
 RUNNING = {

@@ -12,7 +12,7 @@ from manor import Manor, faults, names
 from controlplane import ControlPlane
 from meshwright.desired.names import MESH, PEER, QUARANTINE
 from meshwright.verify import standing
-from tenancy import belongings, binding, eventually
+from tenancy import belongings, binding, eventually, held_on
 
 pytestmark = pytest.mark.cluster
 _serial = iter(range(1000))
@@ -48,16 +48,13 @@ def test_of_a_friend_who_goes_what_remains_is_listed(manor: Manor, way: str) -> 
     assert f"serviceaccount/{access}/peer-ann is there" in before[account].observed
     assert f"rolebinding/{space}/meshwright-admin names it" in before[account].observed
     assert f"clusterrolebinding/{manor.name}-reader names it" in before[account].observed
-    kept = "metadata:\n  finalizers: [example.com/never]\n"
-    manor.run("patch", "pod", "alone", "-n", space, "-p", kept)
-    assert manor.apply() == []
-    eventually(lambda: len(manor.names("ann", "pods")) == 1)
-
-    found = manor.standing()
-    assert faults(found) == [home]
-    assert found[home].observed.startswith("still there: pods alone (ending); kept: 1 ConfigMap, ")
-    assert f"kubectl describe pod -n {space} alone" in found[home].hint
-    manor.run("patch", "pod", "alone", "-n", space, "-p", "metadata:\n  finalizers: null\n")
+    with held_on(manor, "ann", "alone") as node:
+        assert manor.apply() == []
+        eventually(lambda: manor.names("ann", "pods") == {"alone"})
+        found = manor.standing()
+        assert faults(found) == [home]
+        assert found[home].observed.startswith(f"still there: pods alone (ending on {node}); kept: 1 ConfigMap, ")
+        assert f"kubectl describe pod -n {space} alone" in found[home].hint
     eventually(lambda: not manor.names("ann", "pods"))
 
     found = manor.standing()
@@ -152,6 +149,7 @@ def test_a_namespace_that_lost_its_labels_is_hostile(manor: Manor) -> None:
     manor.run("label", "namespace", space, f"{MESH}-")
     check = manor.converged()
     assert f"kubernetes/namespace/{space} (HOSTILE: its label {MESH} was taken off" in check.observed
+    assert faults(manor.standing()) == [], "it is wanted, so the plan has it"
     assert manor.apply() == []
     assert manor.converged().ok
     manor.out.add("ann")

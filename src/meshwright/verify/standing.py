@@ -25,13 +25,13 @@ def checks(mesh: Mesh, facts: Facts, cluster: Cluster) -> Iterator[Checked]:
     if mesh.kubernetes is None or facts.cluster is None:
         return
     active = {who.namespace for who in tenants(mesh, facts)}
-    shut = [name for name in facts.cluster.tenants if name not in active]
-    for each in remains(cluster, shut):
+    there = {space["metadata"]["name"]: space for space in cluster.list(TABLE["namespace"].collection(), metadata=True)}
+    for each in remains(cluster, facts.cluster.tenants.keys() & there.keys() - active):
         yield _remaining(each, facts.cluster)
     yield from _identities(mesh, mesh.kubernetes, facts, cluster)
     known = active | facts.cluster.tenants.keys() | {mesh.kubernetes.access.namespace}
-    for space in cluster.list(TABLE["namespace"].collection(), metadata=True):
-        if space["metadata"]["name"] not in known and (lost := _lost(space, mesh.name)):
+    for name, space in there.items():
+        if name not in known and (lost := _lost(space, mesh.name)):
             yield lost
 
 
