@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import controlplane
 from meshwright.io.host import Namespace
 
 pytestmark = pytest.mark.lab
@@ -96,3 +97,30 @@ def test_the_demo_comes_up_proves_itself_and_goes(tmp_path: Path) -> None:
         down = demo("--down")
     assert down.returncode == 0, down.stderr
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.cluster
+def test_the_readmes_lab_with_a_cluster(tmp_path: Path) -> None:
+    if reason := controlplane.obstacle():
+        controlplane.give_up(reason)
+    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.M | re.S)
+    lines = next(text for text in blocks if "lab up" in text).splitlines()
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONPATH": str(ROOT / "src")}
+    environment.update([lines[0].removeprefix("export ").split("=", 1)])
+    said = {}
+
+    def run(line: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", *shlex.split(line)]
+        return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+
+    try:
+        for line in lines[1:]:
+            done = run(line)
+            assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+            said[line] = done.stdout + done.stderr
+    finally:
+        run("meshwright lab down")
+    assert [line.split()[2] for line in said] == ["up", "exec", "verify", "down"]
+    assert "No resources found in jake namespace." in said["meshwright lab exec jake kubectl get pods"]
+    assert "none failed" in said["meshwright lab verify"]
+    assert not (tmp_path / "state/meshwright/lab/collective-mesh").exists()
