@@ -1,6 +1,7 @@
 """The fixture of the front door."""
 
 import pytest
+
 from door import Door
 
 

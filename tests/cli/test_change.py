@@ -5,8 +5,8 @@ import re
 import subprocess
 
 import pytest
-from door import Door
 
+from door import Door
 from meshwright.io.host import Namespace
 
 pytestmark = pytest.mark.lab

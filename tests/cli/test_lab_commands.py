@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from door import Door
 
+from door import Door
 from meshwright.lab.state import started
 
 pytestmark = pytest.mark.lab

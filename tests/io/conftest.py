@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import between
 import pytest
-from between import Between
 
+import between
+from between import Between
 from controlplane import ControlPlane
 from meshwright.io.cluster import Cluster
 from meshwright.lab.cluster import kubeconfig

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-import between
 import pytest
-from between import Between
 
+import between
+from between import Between
 from controlplane import ControlPlane
 from meshwright.errors import ClusterError
 from meshwright.io.cluster import Cluster, connect

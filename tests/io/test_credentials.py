@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from between import Between
 
+from between import Between
 from controlplane import ControlPlane
 from meshwright.errors import ClusterError
 from meshwright.io import credentials, execplugin

@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import between
 import pytest
-from between import Between
 
+import between
+from between import Between
 from controlplane import ControlPlane
 from meshwright.errors import ClusterError, ConflictError
 from meshwright.events import Event, Started, silent
