@@ -99,16 +99,19 @@ def _cluster(mesh: Mesh, facts: Facts, cluster: Cluster) -> ClusterFacts:
         if space["metadata"]["name"] in active or not offboarded(space)
     ]
     looked = [space.name for space in spaces if space.name not in active or marked(space)]
-    own = [b for b in inside.objects(cluster, [inside.BINDING], looked) if foreign(b, mesh.name)]
-    work = inside.objects(cluster, inside.WORKLOADS, looked)
+    own = _by_namespace(b for b in inside.objects(cluster, [inside.BINDING], looked) if foreign(b, mesh.name))
+    work = _by_namespace(inside.objects(cluster, inside.WORKLOADS, looked))
     return ClusterFacts(
         ".".join(_digits(said.get(part, "")) for part in ("major", "minor")),
-        {s.name: replace(s, bindings=_of(s.name, own), workloads=_of(s.name, work)) for s in spaces},
+        {s.name: replace(s, bindings=own.get(s.name, ()), workloads=work.get(s.name, ())) for s in spaces},
     )
 
 
-def _of(namespace: str, objects: Iterable[Object]) -> tuple[Mapping[str, Any], ...]:
-    return tuple(live for live in objects if live["metadata"]["namespace"] == namespace)
+def _by_namespace(objects: Iterable[Object]) -> dict[str, tuple[Mapping[str, Any], ...]]:
+    out: dict[str, list[Object]] = {}
+    for live in objects:
+        out.setdefault(live["metadata"]["namespace"], []).append(live)
+    return {namespace: tuple(found) for namespace, found in out.items()}
 
 
 def _digits(text: str) -> str:
