@@ -32,6 +32,10 @@ from things import (
 from controlplane import ControlPlane
 from meshwright.desired import state
 from meshwright.desired.facts import ClusterFacts, Facts
+from meshwright.desired.resource import Resource
+from meshwright.events import silent
+from meshwright.plan.plan import make as make_plan
+from meshwright.providers.kubernetes import Kubernetes
 from meshwright.spec import load
 
 MESH = "escalation"
@@ -79,7 +83,7 @@ class World:
 
     def restore(self) -> None:
         """The policies as they were, in force."""
-        _apply(self.plane, mesh_objects())
+        _make_so(self.plane)
         _wait(self)
 
     def must(self, who: str, request: Request) -> Answer:
@@ -96,13 +100,26 @@ class World:
 
 
 def mesh_objects() -> list[Body]:
+    return [dict(resource.attrs) for resource in _wanted().values()]
+
+
+def _wanted() -> dict[str, Resource]:
     text = REFERENCE.read_text()
     for old, new in CHANGES.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     mesh = load.load_text(text).mesh
     wanted = state.state(mesh, Facts(datetime.now(UTC), cluster=ClusterFacts("1.36")))
-    return [dict(r.attrs) for r in wanted.values() if r.system == "kubernetes"]
+    return {id: resource for id, resource in wanted.items() if resource.system == "kubernetes"}
+
+
+def _make_so(plane: ControlPlane) -> None:
+    """The mesh as its file says, made by what makes it for its owner."""
+    provider, wanted = Kubernetes(plane.connect(), MESH, ACCESS), _wanted()
+    todo = make_plan(wanted, provider.read(wanted))
+    assert todo.blocked == {}
+    failed = {result.id: result.why for result in provider.apply(todo.changes, silent) if not result.ok}
+    assert failed == {}
 
 
 @contextmanager
@@ -113,7 +130,9 @@ def world(plane: ControlPlane) -> Iterator[World]:
     here = World(plane, apis)
     try:
         _kinds(here)
-        _apply(plane, [*_extras(), *mesh_objects(), *_after()])
+        _apply(plane, _extras())
+        _make_so(plane)
+        _apply(plane, _after())
         for who in ("jake", "steve", "bryce", "hamilton"):
             apis[who] = Api(plane.server, trust, plane.token(ACCESS, f"peer-{who}"))
         apis["deployer"] = Api(plane.server, trust, plane.token("default", DEPLOYER))
@@ -138,9 +157,10 @@ def _token(plane: ControlPlane) -> str:
     return plane.token(FLUX, "owner")
 
 
-def _apply(plane: ControlPlane, objects: list[Body], manager: str = "meshwright") -> None:
+def _apply(plane: ControlPlane, objects: list[Body]) -> None:
+    """What the owner has beside the mesh."""
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}).encode()
-    flags = ("--server-side", "--force-conflicts", f"--field-manager={manager}", "--validate=strict")
+    flags = ("--server-side", "--force-conflicts", "--field-manager=owner", "--validate=strict")
     done = plane.kubectl("apply", *flags, "-f", "-", stdin=text)
     assert done.returncode == 0, done.stderr.decode()
 
