@@ -24,6 +24,8 @@ from meshwright.lab.world import Lab
 from meshwright.spec.model import Mesh
 
 AGAIN = "run `meshwright lab up --kubernetes` again"
+_PATIENT = ("kube-controller-manager", "kube-scheduler")
+"""Who looks for a server that was away ever more seldom: begun anew, they are there at once."""
 
 
 def prepare(mesh: Mesh, tell: Tell = silent) -> Programs:
@@ -64,6 +66,9 @@ def _up(lab: Lab, mesh: Mesh, found: Programs, tell: Tell) -> str:
     ask = _asker(lab, wanted)
     running = all(map(runner.alive, control.PROGRAMS))
     here = _listening(wanted)
+    if not runner.alive("kube-apiserver"):
+        for name in _PATIENT:
+            runner.end(name)
     control.start(here, found, runner, ask, silent if running else tell)
     if mesh.observability and ask("/apis/monitoring.coreos.com/v1")[0] == 404:
         _definitions(lab, wanted, found, tell)
