@@ -14,7 +14,7 @@ from meshwright.spec import load
 
 REFERENCE = (Path(__file__).parents[1] / "cases" / "reference" / "mesh.yaml").read_text()
 FACTS = Facts(datetime(2026, 1, 1, tzinfo=UTC))
-ALWAYS = {"protect", "deployer", "marks"}
+ALWAYS = {"protect", "deployer", "marks", "quarantine"}
 EVERYWHERE = {"namespaces"}
 
 
@@ -54,6 +54,18 @@ def test_walls_can_be_switched_off_but_not_the_protection_of_what_is_ours() -> N
             assert labels == {names.MESH: "collective-mesh"}
         else:
             assert labels == {names.MESH: "collective-mesh", names.ADMISSION: "enforced"}
+
+
+def test_quarantine_refuses_every_request_but_only_where_its_mark_is() -> None:
+    for what, spec in policies().items():
+        match = spec["matchConstraints"]
+        keys = [each["key"] for each in match["namespaceSelector"].get("matchExpressions", ())]
+        assert (names.QUARANTINE in keys) == (what == "quarantine")
+        (rule, *_) = match["resourceRules"]
+        assert (rule["scope"] == "Namespaced") == (what == "quarantine"), "or it judges what is in no namespace"
+        if what == "quarantine":
+            assert (rule["apiGroups"], rule["apiVersions"]) == (["*"], ["*"])
+            assert (rule["resources"], rule["operations"]) == (["*/*"], ["*"])
 
 
 def test_policies_fail_closed_and_take_no_parameter_of_a_namespace() -> None:

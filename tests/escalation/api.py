@@ -41,7 +41,8 @@ class Request:
 
     @property
     def writes(self) -> bool:
-        return self.method != "GET"
+        """Whether it can be asked for a dry run: a shell cannot."""
+        return self.method != "GET" and not self.path.endswith("/exec")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from attempt import (
     add,
     core,
 )
-from things import RBAC, account, binding, config, labelled, make, network_policy, role, secret, service
-from world import BRYCE, JAKE, MESH, STEVE
+from things import RBAC, account, binding, config, labelled, make, network_policy, pod, role, secret, service, token
+from world import BRYCE, FLUX, JAKE, MESH, OUT, STEVE
 
 SAYS = "This object belongs to the mesh"
 WALLS = {
@@ -146,6 +146,13 @@ def names() -> list[Attempt]:
             create(binding(JAKE, worker, name="x")),
         ),
         _ours("having the server make a name of ours", create(random), create(good)),
+        Attempt(
+            "rights under a name that fits into no URL",
+            create(binding(JAKE, worker, name="?" * 400_000)),
+            "This name is too long",
+            create(binding(JAKE, worker, name="?" * 60)),
+            policy="protect",
+        ),
         _ours(
             "a label of ours on one's own Secret",
             create(labelled(secret(JAKE), **label)),
@@ -200,6 +207,37 @@ def namespaces() -> list[Attempt]:
             'cannot create resource "namespaces"',
             get("/api/v1/namespaces"),
         ),
+    ]
+
+
+def quarantine() -> list[Attempt]:
+    """A robot of a friend who is out got rights everywhere by mistake; so did somebody who is no tenant at all."""
+    robot = account("robot", OUT)
+    grant = collection(f"{RBAC}/v1", "RoleBinding", OUT) + "/own"
+    says = "This namespace is in quarantine: its peer is out"
+    rights = "here rights are given by those only who may change the namespace itself"
+    execute = Request("POST", core("Pod", "any", OUT) + "/exec", query={"command": "id"})
+
+    def refused(title: str, bad: Request, good: Request | None = None, deeper: bool = False) -> Attempt:
+        return Attempt(title, bad, says, good or create(config(FLUX)), "out", "quarantine", deeper)
+
+    def other(title: str, bad: Request) -> Attempt:
+        return Attempt(title, bad, rights, create(config(OUT)), "helper", "quarantine")
+
+    return [
+        refused("new rights while in quarantine", create(binding(OUT, robot)), create(binding(FLUX, robot))),
+        refused("more rights while in quarantine", merge(grant, {"subjects": [robot, account("x", OUT)]})),
+        refused("something written while in quarantine", create(config(OUT))),
+        refused("something changed while in quarantine", merge(core("ConfigMap", "own", OUT), NOTE)),
+        refused("something deleted while in quarantine", delete(core("Secret", "own", OUT))),
+        refused("a pod while in quarantine", create(pod(OUT)), deeper=True),
+        refused(
+            "a token while in quarantine",
+            Request("POST", core("ServiceAccount", "robot", OUT) + "/token", token(600)),
+        ),
+        refused("a shell while in quarantine", execute, get(core("Pod", "", OUT)), deeper=True),
+        other("rights given in quarantine by one who is no tenant", create(binding(OUT, account("helper", FLUX)))),
+        other("rights made more in quarantine by one who is no tenant", merge(grant, NOTE)),
     ]
 
 

@@ -17,11 +17,11 @@ import rights
 import running
 from api import Answer, Request, collection, create, delete, get, merge, path
 from attempt import ADMIN, DENY, OWN_CLAIM, Attempt, core
-from things import RBAC, allow, binding, claim, config, make, network_policy, role, secret, token, workload
-from world import JAKE, MESH, World, mesh_objects, policies, world
+from things import RBAC, account, allow, binding, claim, config, make, network_policy, role, secret, token, workload
+from world import JAKE, MESH, OUT, World, mesh_objects, policies, world
 
 from controlplane import ControlPlane
-from meshwright.desired.names import USER
+from meshwright.desired.names import QUARANTINE, USER
 
 pytestmark = pytest.mark.cluster
 
@@ -42,6 +42,7 @@ ATTEMPTS = [
     *ours.tampering(),
     *ours.names(),
     *ours.namespaces(),
+    *ours.quarantine(),
     *ours.network(),
     *ours.operators(),
     *reading.secrets(),
@@ -143,6 +144,29 @@ def test_owner_controllers_kubelet_and_flux_are_never_refused(here: World) -> No
     bound = here.must("operator", get(OWN_CLAIM)).body
     bound["spec"]["volumeName"] = "pv-1"
     here.must("operator", Request("PUT", OWN_CLAIM, bound, headers=binder).dry())
+
+
+def test_in_quarantine_too_owner_and_controllers_go_on(here: World) -> None:
+    """They wind down what a friend has left, and he is let back in."""
+    system = "system:serviceaccount:kube-system:"
+    robot = account("robot", OUT)
+    for headers in ({}, OWNER):
+        for request in (
+            create(config(OUT)),
+            create(binding(OUT, robot)),
+            delete(f"{collection(f'{RBAC}/v1', 'RoleBinding', OUT)}/own"),
+            merge(f"/api/v1/namespaces/{OUT}", {"metadata": {"labels": {QUARANTINE: None}}}),
+        ):
+            here.must("operator", replace(request, headers=headers).dry())
+    for name, request in (
+        ("deployment-controller", create(workload("ReplicaSet", OUT))),
+        ("generic-garbage-collector", delete(core("ConfigMap", "own", OUT))),
+        ("namespace-controller", delete(core("Secret", "", OUT))),
+        ("namespace-controller", delete(core("Secret", "own", OUT))),
+        ("root-ca-cert-publisher", create(config(OUT))),
+        ("job-controller", create(make("v1", "Event", "app", OUT, involvedObject={"namespace": OUT}))),
+    ):
+        here.must("operator", replace(request, headers={"Impersonate-User": f"{system}{name}"}).dry())
 
 
 def test_a_controller_that_does_what_a_friend_wrote_is_refused_too(here: World) -> None:

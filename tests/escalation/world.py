@@ -31,7 +31,8 @@ from things import (
 
 from controlplane import ControlPlane
 from meshwright.desired import state
-from meshwright.desired.facts import ClusterFacts, Facts
+from meshwright.desired.facts import ClusterFacts, Facts, TenantNamespace
+from meshwright.desired.names import PEER, QUARANTINE, labels
 from meshwright.desired.resource import Resource
 from meshwright.events import silent
 from meshwright.plan.plan import make as make_plan
@@ -41,6 +42,8 @@ from meshwright.spec import load
 MESH = "escalation"
 ACCESS = "esc-access"
 JAKE, STEVE, BRYCE, HAM = "esc-jake", "esc-steve", "esc-bryce", "esc-ham"
+OUT = "esc-out"
+"""The namespace of a friend who is out: it is in quarantine."""
 DEPLOYER = "esc-deployer"
 FLUX = "esc-flux"
 """A namespace of the owner's: what works for him there has all rights, as Flux has."""
@@ -109,7 +112,8 @@ def _wanted() -> dict[str, Resource]:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     mesh = load.load_text(text).mesh
-    wanted = state.state(mesh, Facts(datetime.now(UTC), cluster=ClusterFacts("1.36")))
+    out = TenantNamespace(OUT, {**labels(MESH), PEER: "out", QUARANTINE: "true"}, {})
+    wanted = state.state(mesh, Facts(datetime.now(UTC), cluster=ClusterFacts("1.36", {OUT: out})))
     return {id: resource for id, resource in wanted.items() if resource.system == "kubernetes"}
 
 
@@ -136,6 +140,8 @@ def world(plane: ControlPlane) -> Iterator[World]:
         for who in ("jake", "steve", "bryce", "hamilton"):
             apis[who] = Api(plane.server, trust, plane.token(ACCESS, f"peer-{who}"))
         apis["deployer"] = Api(plane.server, trust, plane.token("default", DEPLOYER))
+        apis["out"] = Api(plane.server, trust, plane.token(OUT, "robot"))
+        apis["helper"] = Api(plane.server, trust, plane.token(FLUX, "helper"))
         apis["nobody"] = Api(plane.server, trust)
         _wait(here)
         _belongings(here)
@@ -208,7 +214,12 @@ def _after() -> list[Body]:
     """What somebody gave them in the tenants' namespaces by mistake: the policies are then all that is left."""
     rules = [allow("*", "*", group) for group in KINDS]
     jake, deployer = account("peer-jake", ACCESS), account(DEPLOYER, "default")
+    admin = {"apiGroup": RBAC, "kind": "ClusterRole", "name": "admin"}
+    everywhere = [account("robot", OUT), account("helper", FLUX)]
     return [
+        make("v1", "ServiceAccount", "robot", OUT),
+        make("v1", "ServiceAccount", "helper", FLUX),
+        make(f"{RBAC}/v1", "ClusterRoleBinding", "esc-everywhere", roleRef=admin, subjects=everywhere),
         role(JAKE, *rules, allow("get update patch delete", "namespaces"), name="too-much"),
         make(f"{RBAC}/v1", "ClusterRole", "esc-too-much", rules=[allow("bind escalate", "roles clusterroles", RBAC)]),
         binding(JAKE, jake, "esc-too-much", name="far-too-much"),
@@ -241,6 +252,7 @@ TRIPPED = (
     ("jake", create(make("helm.cattle.io/v1", "HelmChart", "trial", JAKE))),
     ("bryce", delete(path(make("monitoring.coreos.com/v1", "PodMonitor", f"{BRYCE}-pods", BRYCE)))),
     ("deployer", create(pod(STEVE, "trial"))),
+    ("out", create(config(OUT, "trial"))),
 )
 """Requests that each another policy refuses, the last ones with rights got by mistake: once all are refused, policies
 and rights are in force."""
@@ -273,6 +285,8 @@ def _belongings(here: World) -> None:
     here.must("hamilton", create(pod(HAM, "own")))
     here.must("steve", create(secret(STEVE, "private")))
     here.must("steve", create(pod(STEVE, "own")))
+    for body in (config(OUT, "own"), secret(OUT, "own"), binding(OUT, account("robot", OUT), "view", name="own")):
+        here.must("operator", create(body))
 
 
 def _sweep(here: World) -> None:

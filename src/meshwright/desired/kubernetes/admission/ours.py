@@ -28,6 +28,7 @@ def ours(mesh: Mesh, kubernetes: Kubernetes, who: str) -> Iterator[Policy]:
     yield _objects(kubernetes, who)
     yield _namespaces(mesh, kubernetes)
     yield _marks(who)
+    yield _quarantine(who)
 
 
 def _is_deployer(kubernetes: Kubernetes) -> str:
@@ -57,6 +58,11 @@ def _objects(kubernetes: Kubernetes, who: str) -> Policy:
                 "!variables.labelled && !variables.named",
                 "This object belongs to the mesh and is kept by its owner: it is not yours to make, change or delete."
                 " For one of your own take another name, and no label of meshwright.io",
+            ),
+            Check(
+                "request.operation == 'DELETE' || variables.name.all(n, size(n) <= 253)",
+                "This name is too long: 253 characters at most. The server would take it, and nobody could ever"
+                " ask for the object by its name",
             ),
         ),
         {"not-the-deployer": f"!({_is_deployer(kubernetes)})"},
@@ -134,3 +140,30 @@ def _marks(who: str) -> Policy:
     )
     why = "Labels and annotations of meshwright.io are set by the mesh only. Take them away"
     return Policy("marks", _WORKLOADS, (Check(marks, why),), who=who, always=True)
+
+
+def _quarantine(who: str) -> Policy:
+    """While a friend is out nobody of his writes anything, however he got the right to: what quarantine takes away
+    stays away. Rights are given there by those who could lift the quarantine, and by nobody else.
+    """
+    may = "authorizer.group('').resource('namespaces').name(request.namespace).check('update').allowed()"
+    return Policy(
+        "quarantine",
+        (Rule("*", ("*/*",), ("*",), "*", "Namespaced"),),
+        (
+            Check(
+                "!variables.judged",
+                "This namespace is in quarantine: its peer is out, and nothing is written here in his name."
+                " Ask the owner to let him back in",
+            ),
+            Check(
+                "request.resource.resource != 'rolebindings' || request.operation == 'DELETE' || " + may,
+                "This namespace is in quarantine: here rights are given by those only who may change the namespace"
+                " itself. Ask the owner",
+            ),
+        ),
+        NOT_THE_OWNER,
+        {"judged": who},
+        always=True,
+        marked=True,
+    )

@@ -27,12 +27,16 @@ NOT_THE_OWNER = {"not-the-owner": "!('system:masters' in request.userInfo.?group
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Which requests a policy sees. version: "*" only where the kinds are not the API server's own."""
+    """Which requests a policy sees. version: "*" only where the kinds are not the API server's own.
+
+    scope: "Namespaced" where `resources` is everything: what stands in no namespace passes every namespaceSelector.
+    """
 
     group: str
     resources: tuple[str, ...]
     operations: tuple[str, ...] = CREATE_UPDATE
     version: str = "v1"
+    scope: str = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Policy:
     who: whose requests are judged (CEL); the owner's (system:masters) then never reach a check, whatever goes wrong.
     each: a cluster-wide kind; the checks are made once for each of its objects, called `params`.
     everywhere: not only in tenants' namespaces; `only` has to know better.
+    marked: only where the namespace bears the mark of quarantine.
     """
 
     what: str
@@ -67,6 +72,7 @@ class Policy:
     always: bool = False
     each: tuple[str, str] | None = None
     everywhere: bool = False
+    marked: bool = False
 
 
 def resources(mesh: str, policy: Policy) -> Iterator[Resource]:
@@ -115,7 +121,8 @@ def _named(expressions: Mapping[str, str]) -> list[dict[str, str]]:
 
 def _selector(mesh: str, policy: Policy) -> dict[str, Any]:
     labels = {names.MESH: mesh} if policy.always else {names.MESH: mesh, names.ADMISSION: "enforced"}
-    return {"matchLabels": labels, "matchExpressions": [{"key": names.PEER, "operator": "Exists"}]}
+    keys = [names.PEER, names.QUARANTINE] if policy.marked else [names.PEER]
+    return {"matchLabels": labels, "matchExpressions": [{"key": key, "operator": "Exists"} for key in keys]}
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "apiVersions": [rule.version],
         "operations": list(rule.operations),
         "resources": list(rule.resources),
-        "scope": "*",
+        "scope": rule.scope,
     }
 
 
