@@ -240,6 +240,7 @@ def test_a_policy_of_somebody_else_is_named(home: Specimen) -> None:
         assert list(failed) == [id]
         assert "we do that by hand" in failed[id].why
         assert f"the admission policy {name} of this cluster refuses it" in failed[id].hint
+    _until_refused(home, id, "we do that by hand", refused=False)
     converges(home)
 
 
@@ -258,16 +259,17 @@ def test_a_webhook_of_somebody_else_that_is_down_is_named(home: Specimen) -> Non
         failed = written(home, home.control.connect(), home.plan())
         assert list(failed) == [id]
         assert "the webhook down.example.net" in failed[id].hint
+    _until_refused(home, id, "down.example.net", refused=False)
     converges(home)
 
 
-def _until_refused(home: Specimen, id: str, said: str) -> None:
-    """A policy or a webhook is in force a moment after it was written."""
+def _until_refused(home: Specimen, id: str, said: str, refused: bool = True) -> None:
+    """A policy or a webhook is in force a moment after it was written, and for a moment after it was deleted."""
     end = time.monotonic() + 20
     while True:
         manifest = home.wanted()[id].attrs
         done = home.control.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest).encode())
-        if said in done.stderr.decode():
+        if (said in done.stderr.decode()) is refused:
             return
         assert time.monotonic() < end, done.stderr
         time.sleep(0.1)
