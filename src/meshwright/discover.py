@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -11,14 +11,15 @@ from urllib.parse import quote
 
 from meshwright.desired.facts import ClusterFacts, Facts, TenantNamespace
 from meshwright.desired.kubernetes.bindings import foreign
+from meshwright.desired.kubernetes.namespaces import user_name
 from meshwright.desired.kubernetes.quarantine import marked
 from meshwright.desired.names import MESH, PEER
 from meshwright.desired.tenants import tenants
 from meshwright.errors import ClusterError
 from meshwright.io.cluster import Cluster, Object
-from meshwright.providers.kubernetes import inside
+from meshwright.providers.kubernetes import claims, inside
 from meshwright.providers.kubernetes.look import offboarded
-from meshwright.spec.model import Address, Mesh
+from meshwright.spec.model import Address, Kubernetes, Mesh
 
 FEW = 3
 """Services that are asked for one by one; where there are more, all of the cluster's are listed."""
@@ -40,7 +41,7 @@ def read(
         return replace(facts, missing={name: f"there is no cluster to ask for {of}" for name, of in names.items()})
     found, missing = _resolved(names, _services(cluster, set(names.values())) if names else {})
     facts = replace(facts, services={**services, **found}, missing=missing)
-    return replace(facts, cluster=_cluster(mesh, facts, cluster)) if mesh.kubernetes else facts
+    return replace(facts, cluster=_cluster(mesh, mesh.kubernetes, facts, cluster)) if mesh.kubernetes else facts
 
 
 def _services(cluster: Cluster, wanted: set[str]) -> dict[str, Object]:
@@ -88,16 +89,10 @@ def _kind(service: Object) -> str:
     return "ExternalName" if service["spec"].get("type") == "ExternalName" else "headless"
 
 
-def _cluster(mesh: Mesh, facts: Facts, cluster: Cluster) -> ClusterFacts:
+def _cluster(mesh: Mesh, kubernetes: Kubernetes, facts: Facts, cluster: Cluster) -> ClusterFacts:
     said = cluster.get("/version")
     active = {tenant.namespace for tenant in tenants(mesh, facts)}
-    spaces = [
-        TenantNamespace(
-            space["metadata"]["name"], space["metadata"]["labels"], space["metadata"].get("annotations") or {}
-        )
-        for space in cluster.list("/api/v1/namespaces", label=f"{MESH}={mesh.name},{PEER}", metadata=True)
-        if space["metadata"]["name"] in active or not offboarded(space)
-    ]
+    spaces = list(_tenants(mesh, kubernetes, cluster, active))
     looked = [space.name for space in spaces if space.name not in active or marked(space)]
     own = _by_namespace(b for b in inside.objects(cluster, [inside.BINDING], looked) if foreign(b, mesh.name))
     work = _by_namespace(inside.objects(cluster, inside.WORKLOADS, looked))
@@ -105,6 +100,40 @@ def _cluster(mesh: Mesh, facts: Facts, cluster: Cluster) -> ClusterFacts:
         ".".join(_digits(said.get(part, "")) for part in ("major", "minor")),
         {s.name: replace(s, bindings=own.get(s.name, ()), workloads=work.get(s.name, ())) for s in spaces},
     )
+
+
+def _tenants(
+    mesh: Mesh, kubernetes: Kubernetes, cluster: Cluster, active: Collection[str]
+) -> Iterator[TenantNamespace]:
+    """Every tenant's namespace of this mesh: by its labels, or by what is left where they were taken off.
+
+    So all namespaces are listed, whatever their labels say.
+    """
+    access = kubernetes.access.namespace
+    spaces = {s["metadata"]["name"]: s for s in cluster.list("/api/v1/namespaces", metadata=True)}
+    doubtful = {name for name, s in spaces.items() if claims.ours(s, mesh.name, ()) and not claims.whole(s)}
+    found = inside.objects(cluster, claims.TELLING, doubtful - {access})
+    within, bound = claims.meshes(found), _bound(mesh, kubernetes, found)
+    filed = {peer.namespace: name for name, peer in mesh.peers.items() if peer.namespace}
+    for name, space in spaces.items():
+        gone = name not in active and offboarded(space)
+        if name == access or gone or not claims.surely(space, mesh.name, within.get(name, ()), name in filed):
+            continue
+        meta = space["metadata"]
+        labels = meta.get("labels") or {}
+        if peer := labels.get(PEER) or bound.get(name) or filed.get(name):
+            yield TenantNamespace(name, {**labels, MESH: mesh.name, PEER: peer}, meta.get("annotations") or {})
+
+
+def _bound(mesh: Mesh, kubernetes: Kubernetes, found: Iterable[Object]) -> dict[str, str]:
+    """Namespace -> the peer who has rights in it by our RoleBinding."""
+    prefix = user_name(kubernetes, "")
+    out: dict[str, str] = {}
+    for each in found:
+        if each["kind"] == inside.BINDING.name:
+            peer = claims.peer(each, mesh.name, kubernetes.access.namespace, prefix)
+            out |= {each["metadata"]["namespace"]: peer} if peer else {}
+    return out
 
 
 def _by_namespace(objects: Iterable[Object]) -> dict[str, tuple[Mapping[str, Any], ...]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshwright.desired.resource import Resource, Unknown, collect, fill
+from meshwright.desired.resource import Blocked, Resource, Unknown, collect, fill
 from meshwright.errors import MeshwrightError
 from meshwright.plan.diff import ABSENT, fields, same
 from meshwright.plan.plan import make
@@ -182,3 +182,11 @@ def test_a_digest_stands_for_one_plan(wanted: dict[str, Resource], actual: dict[
     one, other = make(wanted, actual), make(actual, wanted)
     if one.changes != other.changes:
         assert one.digest != other.digest
+
+
+def test_what_is_left_alone_and_not_wanted_is_neither_taken_over_nor_waited_for() -> None:
+    there = Resource("kubernetes/namespace/x", {}, blocked=Blocked("conflict", "why"))
+    inside = Resource("kubernetes/serviceaccount/x/a", {"a": 1}, after=(there.id,))
+    todo = make(collect([inside]), collect([there]), adopt=[there.id])
+    assert [change.id for change in todo.changes] == [inside.id]
+    assert list(todo.blocked) == [there.id]

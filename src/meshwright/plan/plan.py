@@ -105,13 +105,13 @@ def _blocked(wanted: Resources, actual: Resources, adopt: Collection[str]) -> di
     own = {
         id: there.blocked
         for id, there in actual.items()
-        if there.blocked and not (id in adopt and there.blocked.kind == "conflict")
+        if there.blocked and not (id in adopt and id in wanted and there.blocked.kind == "conflict")
     }
     if not own:
         return {}
     found = {id: own[id] for id in sorted(own)}
     pending = {id: resource.after for id, resource in wanted.items() if id not in own}
-    while more := {id: base for id, after in pending.items() for base in after if base in found}:
+    while more := {id: base for id, after in pending.items() for base in after if base in found and base in wanted}:
         for id, base in sorted(more.items()):
             why = found[base]
             found[id] = Blocked("waits", f"it needs {base}, which is left alone", why.hint)

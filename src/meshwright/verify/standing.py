@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from meshwright.desired.facts import ClusterFacts, Facts
+from meshwright.desired.facts import ClusterFacts, Facts, TenantNamespace
 from meshwright.desired.kubernetes.namespaces import user_name
-from meshwright.desired.names import ADMISSION, MESH, PEER, PEER_ACCOUNT, QUARANTINE, account
+from meshwright.desired.names import MESH, PEER, PEER_ACCOUNT, QUARANTINE, account
 from meshwright.desired.tenants import tenants
 from meshwright.events import Checked
 from meshwright.io.cluster import Cluster, Object
 from meshwright.plan.text import printable
-from meshwright.providers.kubernetes import inside, managed
+from meshwright.providers.kubernetes import claims, inside
 from meshwright.providers.kubernetes.kinds import TABLE
 from meshwright.providers.kubernetes.remains import Remains, remains
 from meshwright.spec.model import Kubernetes, Mesh
@@ -29,9 +29,9 @@ def checks(mesh: Mesh, facts: Facts, cluster: Cluster) -> Iterator[Checked]:
     for each in remains(cluster, facts.cluster.tenants.keys() & there.keys() - active):
         yield _remaining(each, facts.cluster)
     yield from _identities(mesh, mesh.kubernetes, facts, cluster)
-    known = active | facts.cluster.tenants.keys() | {mesh.kubernetes.access.namespace}
+    known = active | {mesh.kubernetes.access.namespace}
     for name, space in there.items():
-        if name not in known and (lost := _lost(space, mesh.name)):
+        if name not in known and (lost := _lost(space, mesh.name, facts.cluster.tenants.get(name))):
             yield lost
 
 
@@ -124,19 +124,17 @@ def _short(live: Object) -> str:
     return f"{live['kind'].lower()}/{place}{meta['name']}"
 
 
-def _lost(space: Object, mesh: str) -> Checked | None:
-    """A namespace that nobody finds any more because its labels were taken off: nobody looks after it.
+def _lost(space: Object, mesh: str, found: TenantNamespace | None = None) -> Checked | None:
+    """A namespace whose labels were taken off. found: what is known of it where it can still be said whose it is.
 
     The owner alone may write to namespaces; who else did this has more rights than a friend should.
     """
-    meta = space["metadata"]
-    labels = meta.get("labels") or {}
-    marks = [key for key in (*labels, *(meta.get("annotations") or ())) if key.startswith("meshwright.io/")]
-    disowned = MESH not in labels and (marks or any(holder.ours for holder in managed.holders(space)))
-    nameless = labels.get(MESH) == mesh and PEER not in labels and {ADMISSION, QUARANTINE} & labels.keys()
-    if not disowned and not nameless:
+    missing = claims.lost(space, mesh)
+    if not missing:
         return None
-    missing = [key for key in (MESH, PEER) if key not in labels]
-    hint = f"if it was of this mesh: kubectl label namespace {meta['name']} {MESH}={mesh} {PEER}=NAME, then apply"
-    text = f"HOSTILE: {' and '.join(missing)} taken off, so nobody looks after it"
-    return Checked(f"the namespace {meta['name']} bears its labels", False, f"{MESH}, {PEER}", text, hint)
+    name = space["metadata"]["name"]
+    hint = "`meshwright apply`; then find out who did it"
+    if not found:
+        hint = f"if it was of this mesh: kubectl label namespace {name} {MESH}={mesh} {PEER}=NAME, then apply"
+    text = f"HOSTILE: {' and '.join(missing)} taken off{'' if found else ', so nobody looks after it'}"
+    return Checked(f"the namespace {name} bears its labels", False, f"{MESH}, {PEER}", text, hint)

@@ -151,7 +151,8 @@ def _check_adopted(adopted: Sequence[str], view: View) -> None:
     """Every id that is to be taken over is one that a plan would leave alone."""
     from meshwright.errors import MeshwrightError
 
-    foreign = {id for id, there in view.actual.items() if there.blocked and there.blocked.kind == "conflict"}
+    taken = {id for id, there in view.actual.items() if there.blocked and there.blocked.kind == "conflict"}
+    foreign = taken & view.wanted.keys()
     if wrong := [id for id in adopted if id not in foreign]:
         ids = ", ".join(sorted(foreign)) or "nothing here"
         raise MeshwrightError(f"{wrong[0]} is not somebody else's", f"what could be taken over: {ids}")

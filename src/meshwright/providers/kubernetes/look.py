@@ -1,7 +1,8 @@
 """What is in the cluster and ours: one LIST per kind, whatever the number of objects. Reads, never writes.
 
 Ours is what bears the mesh's label. In a tenant's namespace it is also what our manager holds without that label: then
-somebody took the label off. An object that is wanted and somebody else's is a conflict.
+somebody took the label off. An object that is wanted and somebody else's is a conflict. So is a namespace that seems to
+be a tenant's and nobody looks after: no wall in it is taken down.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from meshwright.desired.resource import Blocked, Resource, Resources
 from meshwright.errors import ClusterError
 from meshwright.io.cluster import Cluster, Object
 from meshwright.plan.diff import same
-from meshwright.providers.kubernetes import managed, project
+from meshwright.providers.kubernetes import claims, managed, project
 from meshwright.providers.kubernetes.kinds import SYSTEM, TABLE, Kind, Place, place_of
 
 AT_ONCE = 8
@@ -32,12 +33,18 @@ class Seen:
 
 @dataclass(frozen=True)
 class _Eyes:
-    """What an object is judged by. tenants: names of tenants' namespaces. ending: those that end with all in them."""
+    """What an object is judged by, by the names of namespaces.
+
+    tenants: those of tenants. ending: those that end with all in them. kept: those that are wanted, and may be written.
+    within: the meshes that say of a namespace that it is theirs, by what is inside.
+    """
 
     mesh: str
     wanted: Resources
     tenants: frozenset[str]
     ending: frozenset[str]
+    kept: frozenset[str]
+    within: claims.Meshes
 
 
 def look(cluster: Cluster, mesh: str, wanted: Resources, kinds: Collection[Kind]) -> Seen:
@@ -46,7 +53,9 @@ def look(cluster: Cluster, mesh: str, wanted: Resources, kinds: Collection[Kind]
     lists = _lists(cluster, {*kinds, namespaces})
     spaces = lists[namespaces] or ()
     ending = frozenset(space["metadata"]["name"] for space in spaces if offboarded(space))
-    eyes = _Eyes(mesh, wanted, _tenants(mesh, wanted, spaces), ending)
+    within = claims.meshes(live for found in lists.values() for live in found or ())
+    kept = _kept(mesh, wanted, spaces, within)
+    eyes = _Eyes(mesh, wanted, _tenants(mesh, wanted, spaces), ending, kept, within)
     seen = Seen()
     for kind in kinds:
         found = lists[kind]
@@ -56,6 +65,9 @@ def look(cluster: Cluster, mesh: str, wanted: Resources, kinds: Collection[Kind]
             if resource := _judged(live, eyes):
                 seen.resources[resource.id] = resource
                 seen.live[resource.id] = live
+    for space in spaces:
+        if resource := _disowned(space, eyes):
+            seen.resources[resource.id] = resource
     return seen
 
 
@@ -105,6 +117,32 @@ def _tenants(mesh: str, wanted: Resources, namespaces: Iterable[Object]) -> froz
     )
 
 
+def _kept(mesh: str, wanted: Resources, spaces: Iterable[Object], within: claims.Meshes) -> frozenset[str]:
+    """Namespaces that are wanted and no conflict."""
+    names = {r.attrs["metadata"]["name"] for r in wanted.values() if r.id.startswith(f"{SYSTEM}/namespace/")}
+    there = {space["metadata"]["name"]: space for space in spaces}
+    return frozenset(n for n in names if n not in there or claims.ours(there[n], mesh, within.get(n, ())))
+
+
+def _disowned(space: Object, eyes: _Eyes) -> Resource | None:
+    """A namespace that seems to be a tenant's of this mesh and is not wanted, for it cannot be said whose it is.
+
+    Walls of ours in it stay up; a friend can make such objects too, wherever he has rights: so nothing else is done.
+    """
+    where = place_of({**space, "kind": "Namespace"})
+    if where.name in eyes.kept or where.name in eyes.ending or where.id in eyes.wanted:
+        return None
+    within = eyes.within.get(where.name, frozenset())
+    lost = claims.lost(space, eyes.mesh, within)
+    if not lost and eyes.mesh not in within:
+        return None
+    why = f"{' and '.join(lost)} taken off" if lost else f"not of the mesh {eyes.mesh} by its labels"
+    why += f", but walls of {eyes.mesh} stand in it" if eyes.mesh in within else ""
+    hint = f"if a friend of {eyes.mesh} had it: kubectl label namespace {where.name} {MESH}={eyes.mesh} {PEER}=NAME, "
+    hint += "then apply" + (f"; else delete what bears the label {MESH}={eyes.mesh} in it" if within else "")
+    return Resource(where.id, {}, blocked=Blocked("conflict", why, hint, hostile=True))
+
+
 def _waiting(kind: Kind, wanted: Resources) -> dict[str, Resource]:
     what = "CRD" if kind.api.startswith("monitoring.") else "API"
     blocked = Blocked("waits", f"waits for the {what} {kind.full_name}", kind.optional)
@@ -119,11 +157,12 @@ def _judged(live: Object, eyes: _Eyes) -> Resource | None:
     where = place_of(live)
     want = eyes.wanted.get(where.id)
     inside = where.namespace in eyes.tenants
-    if want is None and where.namespace in eyes.ending:
+    stays = where.namespace not in eyes.kept and claims.wall(where.kind.key, where.name)
+    if want is None and (where.namespace in eyes.ending or stays):
         return None
     if mesh == eyes.mesh:
         return _resource(live, where, want) if want or _prunable(live, where) else None
-    if mesh is None and _ours(live) and (want or inside):
+    if mesh is None and _ours(live, where, eyes) and (want or inside):
         his = inside or (where.kind.key == "namespace" and where.name in eyes.tenants)
         alarm = f"HOSTILE: its label {MESH} was taken off" if his else ""
         return _resource(live, where, want, alarm) if want or _prunable(live, where) else None
@@ -132,20 +171,25 @@ def _judged(live: Object, eyes: _Eyes) -> Resource | None:
     if mesh is None and where.kind.key == "serviceaccount" and where.name == "default":
         return _resource(live, where, want)  # the cluster itself makes it in every namespace
     why = f"it is there and not of this mesh: {owner(live)}"
+    hostile = inside or (where.kind.key == "namespace" and eyes.mesh in eyes.within.get(where.name, ()))
     return _resource(
-        live, where, want, blocked=Blocked("conflict", why, f"meshwright apply --adopt {where.id}", inside)
+        live, where, want, blocked=Blocked("conflict", why, f"meshwright apply --adopt {where.id}", hostile)
     )
 
 
-def _ours(live: Object) -> bool:
+def _ours(live: Object, where: Place, eyes: _Eyes) -> bool:
+    """Whether an object without the mesh's label shows that it had it; only we and no friend can write a Namespace."""
+    if where.kind.key == "namespace":
+        return claims.ours(live, eyes.mesh, eyes.within.get(where.name, ()))
     return any(holder.ours for holder in managed.holders(live))
 
 
 def _prunable(live: Object, where: Place) -> bool:
-    """Whether it may go when it is no longer wanted: never a namespace, nor what somebody has put data into."""
+    """Whether it may go when it is no longer wanted: never a namespace, nor what somebody may have put data into."""
     if where.kind.key == "namespace":
         return False
-    return not (where.kind.opaque and any("data" in holder.fields for holder in managed.holders(live)))
+    holders = managed.holders(live)
+    return not (where.kind.opaque and (not holders or any("data" in holder.fields for holder in holders)))
 
 
 def _resource(

@@ -44,7 +44,8 @@ def mine(attrs: Mapping[str, Any], mesh: str) -> bool:
 
 def read(cluster: Cluster, mesh: str, wanted: Resources) -> dict[str, Resource]:
     """Marks; tenants' own RoleBindings and pods where a mark is wanted; and what is wanted, where it is there."""
-    spaces = cluster.list("/api/v1/namespaces", label=f"{MESH}={mesh}", metadata=True)
+    known = {r.attrs["metadata"]["name"] for r in wanted.values() if id_kind(r.id) == "namespace"}
+    spaces = [s for s in cluster.list("/api/v1/namespaces", metadata=True) if _known(s, mesh, known)]
     found = [part for space in spaces if (part := _mark(space)) and (part.id in wanted or not offboarded(space))]
     shut = {resource.attrs["metadata"]["name"] for resource in wanted.values() if id_kind(resource.id) == MARK}
     own = [resource.attrs for resource in wanted.values() if mine(resource.attrs, mesh)]
@@ -137,6 +138,12 @@ def _work(job: _Job) -> _Job:
     else:
         _open(job)
     return job
+
+
+def _known(space: Object, mesh: str, known: Collection[str]) -> bool:
+    """Whether a namespace is this mesh's: by its label, or by being wanted where that was taken off."""
+    named = (space["metadata"].get("labels") or {}).get(MESH)
+    return bool(named == mesh or (named is None and space["metadata"]["name"] in known))
 
 
 def _shuts(change: Change) -> bool:
