@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from meshwright.errors import ClusterError, MeshwrightError
 from meshwright.io import apifailures, proxies
@@ -62,7 +63,10 @@ class Connection:
         self._via = str(socket) if socket else proxies.shown(self._proxy)
         self._credentials = Credentials(login)
         self._lock = threading.Lock()
-        self._clients: dict[Identity, Any] = {}
+        self._transports: dict[Identity, Any] = {}
+        limits = {"connect": min(10, patience), "read": patience, "write": patience, "pool": patience}
+        name = {"sni_hostname": login.tls_name} if login.tls_name else {}
+        self._extensions: Mapping[str, Any] = {"timeout": limits, **name}
         self._clock: tuple[datetime, float] | None = None
 
     def send(self, request: Request) -> Any:
@@ -101,27 +105,28 @@ class Connection:
         """One request: the JSON of a good answer, or a Failure."""
         import httpx2
 
-        headers = {"Accept": request.accept, **identity.headers}
-        if self.login.cluster.get("disable-compression"):
-            headers["Accept-Encoding"] = "identity"
-        body = None
-        if request.body is not None:
-            headers["Content-Type"] = request.kind
-            body = json.dumps(request.body, separators=(",", ":"), ensure_ascii=False).encode()
-        extensions = {"sni_hostname": self.login.tls_name} if self.login.tls_name else {}
+        body = b"" if request.body is None else _compact(request.body)
+        url = self.login.server + request.path + (f"?{urlencode(request.query)}" if request.query else "")
         try:
-            answer = self._client(identity).request(
-                request.method,
-                self.login.server + request.path,
-                params=dict(request.query) or None,
-                content=body,
-                headers=headers,
-                extensions=extensions,
+            # straight through the transport: a client's cookies, redirects and logging cost as much as all the rest
+            asked = httpx2.Request(
+                request.method, url, headers=self._headers(request, identity), content=body, extensions=self._extensions
             )
+            answer = self._transport(identity).handle_request(asked)
+            try:
+                answer.read()
+            finally:
+                answer.close()
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             return apifailures.unanswered(error, self.login, self._via, request.method)
         self._note(request.path, answer.headers)
         return apifailures.judged(answer.status_code, answer.headers, answer.content, self.login)
+
+    def _headers(self, request: Request, identity: Identity) -> dict[str, str]:
+        packed = "identity" if self.login.cluster.get("disable-compression") else "gzip"
+        about = {"Accept": request.accept, "Accept-Encoding": packed, "User-Agent": "meshwright"}
+        kind = {} if request.body is None else {"Content-Type": request.kind}
+        return {**about, **kind, **identity.headers}
 
     def _note(self, path: str, headers: Any) -> None:
         """Keep what every answer tells beside its body: the server's clock and its warnings."""
@@ -133,30 +138,31 @@ class Connection:
             for text in re.findall(r'299 \S+ "((?:[^"\\]|\\.)*)"', line):
                 self._warn(path, apifailures.clean(re.sub(r"\\(.)", r"\1", text)))
 
-    def _client(self, identity: Identity) -> Any:
-        """The HTTP client that shows this identity's certificate; made once."""
+    def _transport(self, identity: Identity) -> Any:
+        """The connections that show this identity's certificate; made once."""
         import httpx2
 
         with self._lock:
-            found = next((c for i, c in self._clients.items() if i.certificate == identity.certificate), None)
+            found = next((t for i, t in self._transports.items() if i.certificate == identity.certificate), None)
             if found is None:
-                limits = httpx2.Limits(max_connections=PARALLEL, max_keepalive_connections=PARALLEL)
-                transport = httpx2.HTTPTransport(
+                found = httpx2.HTTPTransport(
                     verify=_tls(self.login, identity),
-                    limits=limits,
+                    limits=httpx2.Limits(max_connections=PARALLEL, max_keepalive_connections=PARALLEL),
                     proxy=self._proxy,
                     uds=str(self._socket) if self._socket else None,
                 )
-                timeout = httpx2.Timeout(self._patience, connect=min(10, self._patience))
-                found = httpx2.Client(transport=transport, timeout=timeout, trust_env=False)
-                self._clients[identity] = found
+                self._transports[identity] = found
             return found
 
     def close(self) -> None:
         with self._lock:
-            for client in self._clients.values():
-                client.close()
-            self._clients.clear()
+            for transport in self._transports.values():
+                transport.close()
+            self._transports.clear()
+
+
+def _compact(body: Any) -> bytes:
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _ask(request: Request, last: Failure | None) -> None:
