@@ -1,6 +1,7 @@
 """What each command does, in a few lines: file -> mesh -> wanted; world -> actual; both -> plan -> apply -> verify.
 
-Read this first. No classes but the values that pass between the steps.
+Read this first. No classes but the values that pass between the steps. What only verify and audit need is imported
+there, for plan and apply need half the modules.
 """
 
 from __future__ import annotations
@@ -23,9 +24,6 @@ from meshwright.providers.hub import Hub
 from meshwright.providers.table import Places
 from meshwright.spec import policy
 from meshwright.spec.model import Address, Mesh
-from meshwright.verify import audit as tenancy
-from meshwright.verify import checks
-from meshwright.verify.judge import judge
 
 Services = Mapping[str, tuple[Address, ...]]
 
@@ -167,6 +165,9 @@ def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: 
     """Whether the mesh is what the file says: nothing left to do, the table does what every policy test says, and the
     cluster gives nobody more than the file.
     """
+    from meshwright.verify import checks
+    from meshwright.verify.judge import judge
+
     tell(Started("verifying"))
     objects = checks.table(places.hub, view.mesh.table)
     found = [
@@ -183,6 +184,8 @@ def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: 
 
 def audit(view: View, places: Places, providers: Mapping[str, Provider], tell: Tell) -> tuple[Checked, ...]:
     """The part of verify that is about the cluster; the view need not have looked at more."""
+    from meshwright.verify import checks
+
     tell(Started("auditing the tenancy"))
     found = tuple(checks.converged(["kubernetes"], view.todo))
     for check in found:
@@ -194,11 +197,15 @@ def _tenancy(view: View, places: Places, providers: Mapping[str, Provider], tell
     """Who may do what in the cluster; nothing where none is managed."""
     if view.mesh.kubernetes is None or places.cluster is None or "kubernetes" not in providers:
         return []
+    from meshwright.verify import audit as tenancy
+
     return tenancy.run(view.mesh, view.facts, places.cluster, tell)
 
 
 def _services(view: View, places: Places) -> Iterator[Checked]:
     """checks.resolved; but in a young cluster a Service that nobody made yet is told, and is no fault."""
+    from meshwright.verify import checks
+
     for check in checks.resolved(view.mesh, view.facts):
         yield replace(check, ok=True, hint="") if places.young else check
 

@@ -61,6 +61,24 @@ def test_check_does_import_what_it_needs(door):
     assert "'pydantic'" in done.stderr
 
 
+OTHERS = ("meshwright.providers.kubernetes", "meshwright.verify", "meshwright.lab", "asyncio")
+
+
+def test_a_plan_imports_nothing_that_only_verify_and_the_lab_need(door):
+    """As far as it gets where there is no cluster. Of what is looked for, it needs the first."""
+    door.mesh()
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT_HEAVY.replace(repr(HEAVY), repr(OTHERS)), "plan", "--only", "kubernetes"],
+        cwd=door.folder,
+        env={**door.env, "KUBECONFIG": str(door.folder / "none")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "no kubeconfig found" in done.stderr
+    assert f"HEAVY {[OTHERS[0]]}" in done.stderr
+
+
 def test_help_lists_every_command(door):
     done = door("--help")
     assert done.returncode == 0
