@@ -245,17 +245,43 @@ def test_full_shows_every_field_and_says_the_same_digest(house: Cluster) -> None
     assert short.splitlines()[-1] == full.splitlines()[-1]
 
 
-@pytest.mark.parametrize("arguments", [["plan"], ["plan", "--only", "kubernetes"], ["apply", "--yes"], ["drift"]])
-def test_a_cluster_that_cannot_be_asked_is_one_sentence_and_a_way_around(house: Cluster, arguments: list[str]) -> None:
+ROUND = "or leave the cluster out with --only files --only hub"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "around"),
+    [
+        (["plan"], ROUND),
+        (["plan", "--only", "kubernetes"], ""),
+        (["plan", "--only", "kubernetes", "--only", "hub"], "or leave the cluster out with --only hub"),
+        (["apply", "--yes"], ROUND),
+        (["drift"], ROUND),
+    ],
+)
+def test_a_cluster_that_cannot_be_asked_is_one_sentence_and_a_way_around(
+    house: Cluster, arguments: list[str], around: str
+) -> None:
     text = house.plane.kubeconfig.read_text()
-    gone = house.folder / "gone"
+    gone, empty = house.folder / "gone", house.folder / "empty"
     gone.write_text(text.replace(house.plane.server, "https://127.0.0.1:9"))
-    for kubeconfig in (str(gone), str(house.folder / "none")):
-        done = house(*arguments, env={"KUBECONFIG": kubeconfig})
+    empty.touch()
+    for kubeconfig in (gone, empty, house.folder / "none"):
+        done = house(*arguments, env={"KUBECONFIG": str(kubeconfig)})
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
-        assert done.stderr.splitlines()[-1].startswith("next: ")
-        assert "--only files --only hub" in done.stderr.splitlines()[-1]
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("next: ")
+        assert last.endswith(around)
+        assert bool(around) == ("leave the cluster out" in last)
+
+
+def test_the_cluster_is_not_left_out_where_the_hubs_rules_need_it(house: Cluster) -> None:
+    path = house.folder / "mesh.yaml"
+    path.write_text(f"{path.read_text()}\nservices:\n  wiki: {{kubernetes: tools/wiki, ports: 80/tcp}}\n")
+    done = house("plan", env={"KUBECONFIG": str(house.folder / "none")})
+    assert done.returncode == 1
+    assert "no kubeconfig found in" in done.stderr
+    assert "leave the cluster out" not in done.stderr
 
 
 def test_the_hub_is_planned_without_the_cluster_and_the_cluster_without_the_hub(house: Cluster) -> None:

@@ -180,7 +180,8 @@ WORDS = {
     "not text": (None, "numbers", "numbers: users: name is not text", "quotes"),
     "twice": (None, "twice", "'x' is there twice", "rename"),
     "a folder": (None, "sub", "cannot be read: Is a directory", "file"),
-    "empty": (None, "empty", "no kubeconfig found", "KUBECONFIG"),
+    "empty": (None, "empty", "empty is empty", "KUBECONFIG"),
+    "missing": (None, "missing", "no kubeconfig found in", "KUBECONFIG"),
 }
 
 

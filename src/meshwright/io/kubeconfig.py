@@ -47,10 +47,12 @@ def find(context: str | None, kubeconfig: Path | None, env: Mapping[str, str] = 
     paths = [kubeconfig] if kubeconfig else _paths(env)
     if kubeconfig and not kubeconfig.exists():
         raise ClusterError(f"{kubeconfig}: no such kubeconfig", "give the path of a kubeconfig that exists")
-    merged = _merge([(path, _load(path)) for path in paths if path.exists()])
-    origin = ", ".join(str(path) for path in paths)
+    there = [path for path in paths if path.exists()]
+    merged = _merge([(path, _load(path)) for path in there])
+    origin = ", ".join(map(str, paths))
     if not any(merged.values()):
-        return _in_cluster(context, env, origin)
+        text = f"the kubeconfig {', '.join(map(str, there))} is empty" if there else f"no kubeconfig found in {origin}"
+        return _in_cluster(context, env, text)
     return _login(merged, context, origin)
 
 
@@ -201,14 +203,15 @@ def material(entry: Mapping[str, Any], key: str, where: str) -> bytes | None:
     return None
 
 
-def _in_cluster(context: str | None, env: Mapping[str, str], origin: str) -> Login:
+def _in_cluster(context: str | None, env: Mapping[str, str], why: str) -> Login:
+    """The pod's own account. why: what is wrong where there is none."""
     host, port = env.get("KUBERNETES_SERVICE_HOST", ""), env.get("KUBERNETES_SERVICE_PORT", "")
     token = ACCOUNT / "token"
     if context or not (host and port and token.is_file()):
         missing = f"there is no context {context!r}: " if context else ""
         raise ClusterError(
-            f"{missing}no kubeconfig found in {origin}",
-            "put one there, or name it by KUBECONFIG or the setting kubernetes.kubeconfig",
+            f"{missing}{why}",
+            "put the cluster's kubeconfig there, or name another file by the environment variable KUBECONFIG",
         )
     namespace = ACCOUNT / "namespace"
     authority = {"certificate-authority": str(ACCOUNT / "ca.crt")}

@@ -132,12 +132,21 @@ def _planned(out: Output, systems: Sequence[str], adopted: Sequence[str] = ()) -
     try:
         view = world.look(out, where, systems, adopted)
     except ClusterError as error:
-        others = " ".join(f"--only {system}" for system in where.providers if system != "kubernetes")
-        error.hint = f"{error.hint or 'look at it with kubectl'}; or leave the cluster out with {others}"
+        error.hint = f"{error.hint or 'look at it with kubectl'}{_without_cluster(where, systems)}"
         raise
     _warn(out, where)
     _check_adopted(adopted, view)
     return where, view, view.todo
+
+
+def _without_cluster(where: World, systems: Sequence[str]) -> str:
+    """How to go on without the cluster; nothing where it alone was asked for, or the hub's rules hang on it."""
+    from meshwright.spec import policy
+
+    others = [f"--only {system}" for system in systems or where.providers if system != "kubernetes"]
+    if not others or policy.unresolved(where.mesh, where.places.services):
+        return ""
+    return f"; or leave the cluster out with {' '.join(others)}"
 
 
 def _warn(out: Output, where: World, told: Sequence[str] = ()) -> None:
