@@ -17,6 +17,8 @@ from meshwright.desired.names import QUARANTINE, WAS
 
 Workload = Mapping[str, Any]
 MOST = 2**31 - 1
+ANNOTATIONS = 256 * 1024
+"""Bytes that the annotations of one object may have together."""
 _label_value = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?").fullmatch
 
 
@@ -93,12 +95,34 @@ def remembered(workload: Workload) -> tuple[bool, Any]:
     return (True, value) if _possible(rest, value) else (False, None)
 
 
-def patch(wanted: Manifest, version: str) -> Manifest:
-    """The merge patch that makes a workload of this version so: both fields, or neither."""
+def patch(wanted: Manifest, live: Workload) -> Manifest:
+    """The merge patch that makes the workload so as it is now: both fields, or neither.
+
+    Where his annotations leave no room for WAS, the largest of them go: he may not keep it running by filling them.
+    """
     rest = RESTS[wanted["kind"].lower()]
     was = wanted["metadata"]["annotations"].get(WAS)
-    meta = {"resourceVersion": version, "annotations": {WAS: was}}
+    annotations = {**dict.fromkeys(_in_the_way(_annotations(live), was)), WAS: was}
+    meta = {"resourceVersion": live["metadata"]["resourceVersion"], "annotations": annotations}
     return {"metadata": meta, **_nested(rest.path, _at(wanted, rest.path))}
+
+
+def lost(change: Manifest) -> list[str]:
+    """The names of his annotations that such a patch takes away."""
+    return [name for name, value in change["metadata"]["annotations"].items() if value is None and name != WAS]
+
+
+def _in_the_way(found: Mapping[str, str], was: str | None) -> list[str]:
+    """What has to go so that WAS has room. The limit counts the bytes of all names and values (ObjectMeta)."""
+    sizes = {name: len(name.encode()) + len(value.encode()) for name, value in found.items() if name != WAS}
+    left = sum(sizes.values()) + len(WAS) + len(was or "")
+    gone = []
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        if was is None or left <= ANNOTATIONS:
+            break
+        gone.append(name)
+        left -= sizes[name]
+    return gone
 
 
 def _possible(rest: Rest, value: Any) -> bool:
