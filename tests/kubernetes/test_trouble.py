@@ -294,10 +294,12 @@ def test_a_namespace_that_is_being_deleted_is_told_and_made_anew_when_it_is_gone
     assert space in ids(todo)
     assert "deletionTimestamp" in text.text(todo)
     home.kubectl("wait", "--for=delete", "rolebinding/meshwright-admin", "-n", home.tenant, "--timeout=60s")
+    home.kubectl("delete", "serviceaccount", "peer-ann", "-n", home.access)
     todo = home.plan()
     results = home.write(todo)
     inside = [id for id in results if f"/{home.tenant}" in id]
     assert len(inside) > 8
+    assert results[home.id("ServiceAccount", "peer-ann", home.access)].ok, "nobody else has to wait"
     assert not [id for id in inside if results[id].ok]
     assert "it is being deleted since" in results[space].why
     assert "kubectl wait --for=delete" in results[space].hint

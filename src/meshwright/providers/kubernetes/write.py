@@ -47,7 +47,8 @@ class _Known:
 class Writer:
     """seen: what was there a moment ago. lock: raises when we may write no more; asked before every single write.
 
-    After an answer that fails for all (nobody answers, the credentials have ended) nothing more is tried.
+    After an answer that fails for all (nobody answers, the credentials have ended) nothing more is tried. What is the
+    matter with one object alone is a ConflictError.
     """
 
     cluster: Cluster
@@ -83,7 +84,7 @@ class Writer:
         there, live = self.seen.resources.get(change.id), self.seen.live.get(change.id)
         if live is None:
             if there and there.blocked:
-                raise ClusterError(there.blocked.why, there.blocked.hint)
+                raise ConflictError(there.blocked.why, there.blocked.hint)
             if change.wanted is None:
                 return {}
             if change.before is not None:
@@ -102,7 +103,7 @@ class Writer:
         if change.before is not None:
             return same(attrs, change.before)
         if blocked:
-            raise ClusterError(f"somebody else took the name since the plan: {blocked.why}", blocked.hint)
+            raise ConflictError(f"somebody else took the name since the plan: {blocked.why}", blocked.hint)
         # the cluster itself makes the account of a new namespace
         return bool(change.id.endswith("/default") and not any(h.ours for h in managed.holders(live)))
 
@@ -141,13 +142,13 @@ class Writer:
             if not (same(now, wanted) or same(now, project.view(known.live, wanted).attrs)):
                 raise _moved(where.id, "somebody else changed it just now")
             known.live = found
-        raise ClusterError("others changed it again and again while it was written", "find out who does; apply again")
+        raise ConflictError("others changed it again and again while it was written", "find out who does; apply again")
 
     def _instead(self, where: Place, wanted: Attrs, live: Object, since: str) -> Attrs:
         """Make anew what is being deleted. A namespace takes its walls along: those have to be planned first."""
         if where.kind.key == "namespace":
             hint = f"wait until it is gone (kubectl wait --for=delete namespace/{where.name}), then apply again"
-            raise ClusterError(f"it is being deleted since {since}", hint)
+            raise ConflictError(f"it is being deleted since {since}", hint)
         self._remove(where, live)
         return self._create(where, wanted)
 
@@ -200,7 +201,7 @@ class Writer:
             if where.kind.key == "namespace":
                 self._gone(where)
             return {}
-        raise ClusterError("others changed it again and again while it was deleted", "find out who does; apply again")
+        raise ConflictError("others changed it again and again while it was deleted", "find out who does; apply again")
 
     def _remove(self, where: Place, live: Object) -> None:
         """Delete exactly this object. A finalizer would leave it in force for as long as somebody likes."""
@@ -216,7 +217,7 @@ class Writer:
             if self._stopped.is_set():
                 raise ConflictError("it is being deleted; not waited for: it was interrupted", "look again later")
             if time.monotonic() > end:
-                raise ClusterError(
+                raise ConflictError(
                     "it is being deleted, but something in it holds it up",
                     f"see kubectl get namespace {where.name} -o yaml, under status.conditions",
                 )
