@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from controlplane import ControlPlane
-from meshwright.desired.names import BINDINGS, QUARANTINE, WAS
+from meshwright.desired.names import BINDINGS, LOST, QUARANTINE, WAS
+from meshwright.errors import ClusterError
+from meshwright.providers.kubernetes.remains import remains
 from tenancy import RUNNING, Dying, House, about, belongings, binding, eventually, placed, pod_spec, selected, state
 
 pytestmark = pytest.mark.cluster
@@ -44,6 +49,7 @@ ASLEEP = {
     "daemonset/everywhere": {QUARANTINE: "true"},
     "daemonset/everywhere was": {"nodeSelector": None},
 }
+RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"
 _serial = iter(range(1000))
 
 
@@ -232,27 +238,113 @@ def test_names_and_finalizers_keep_no_binding_alive(house: House) -> None:
     assert "meshwright-mine" not in house.names("ann", "rolebindings")
 
 
-def test_bindings_that_nobody_can_keep_stay_and_are_named(house: House) -> None:
+def test_bindings_that_nobody_can_keep_are_gone_and_named(house: House) -> None:
     space = house.space("ann")
-    house.run("delete", "resourcequota", "meshwright-quota-bindings", "-n", space)
+    robot = house.control.token(space, "robot")
     for n in range(3):
-        house.make(binding(f"big{n}", "robot", space, namespace=space, annotations={"a": "x" * 100_000}))
-    eventually(lambda: running(house))
+        house.make(binding(f"fat{n}", "robot", space, namespace=space, annotations={"a": "x" * 200_000}))
+    many = {"subjects": [{"kind": "ServiceAccount", "name": f"s{n:0200}", "namespace": space} for n in range(900)]}
+    house.make(binding("wide", "robot", space, namespace=space) | many)
     house.out.add("ann")
-    failed = {result.id: result.why for result in house.apply()}
-    assert failed.keys() == {
-        f"kubernetes/quarantine/{space}",
-        *(f"kubernetes/rolebinding/{space}/{name}" for name in ("big0", "big1", "big2", "robot")),
-    }
-    assert all("no room" in why for why in failed.values())
-    assert {"big0", "big1", "big2", "robot"} <= house.names("ann", "rolebindings")
-    assert "meshwright-admin" not in house.names("ann", "rolebindings")
-    assert state(house, "ann") == ASLEEP
-    assert running(house) == set()
-    house.run("delete", "rolebinding", "big0", "big1", "-n", space)
-    assert house.apply() == []
-    assert mark(house) == ("true", ["big2", "robot"])
+    with house.connected() as cluster:
+        assert house.apply(cluster) == []
+        (told,) = [text for text in cluster.warnings if "RoleBinding" in text]
+        assert f"RoleBindings of {space} are gone for good" in told
+        assert ": wide; who comes back makes them anew" in told
+        (found,) = remains(cluster, [space])
+    assert house.run("get", "secrets", "-n", space, token=robot).returncode != 0
+    assert house.names("ann", "rolebindings") == set()
+    assert mark(house) == ("true", ["fat0", "fat1", "fat2", "robot"])
+    assert (found.kept, found.lost, found.grants) == (("fat0", "fat1", "fat2", "robot"), ("wide",), ())
     assert house.left() == []
+    house.out.clear()
+    assert house.apply() == []
+    assert house.left() == []
+    assert {"fat0", "fat1", "fat2", "robot"} < house.names("ann", "rolebindings")
+    assert "wide" not in house.names("ann", "rolebindings")
+    notes = json.loads(house.run("get", "namespace", space, "-o", "json").stdout)["metadata"].get("annotations", {})
+    assert not {BINDINGS, LOST} & notes.keys()
+    assert house.run("get", "secrets", "-n", space, token=robot).returncode == 0
+
+
+def test_a_name_that_fits_into_no_url_keeps_nobody_in(house: House) -> None:
+    """The server makes such a binding, and nobody can ask it for it by name; a policy of ours refuses it."""
+    space = house.space("ann")
+    robot = house.control.token(space, "robot")
+    with house.connected() as cluster:
+        cluster.create(f"{RBAC}/{space}/rolebindings", binding("?" * 400_000, "robot", space))
+    house.out.add("ann")
+    assert house.apply() == []
+    assert house.names("ann", "rolebindings") == set()
+    assert house.run("get", "secrets", "-n", space, token=robot).returncode != 0
+    assert mark(house) == ("true", ["robot"])
+    assert house.left() == []
+
+
+@pytest.mark.parametrize("upgraded", [False, True])
+def test_who_binds_himself_again_and_again_while_it_is_written_is_out_all_the_same(
+    house: House, upgraded: bool
+) -> None:
+    """upgraded: the policy that refuses him was never there before this very apply."""
+    space = house.space("ann")
+    robot = house.control.token(space, "robot")
+    if upgraded:
+        for kind in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+            assert house.run("delete", kind, f"{house.name}-quarantine").returncode == 0
+    house.out.add("ann")
+    with binding_himself(house, robot) as answers:
+        eventually(lambda: answers.count(201) > 5)
+        assert house.apply() == []
+        made = answers.count(201)
+        assert house.left() == []
+        eventually(lambda: answers[-50:].count(403) == 50)
+        assert answers.count(201) == made
+    assert house.names("ann", "rolebindings") == set()
+    for verb in (["get", "secrets"], ["create", "configmap", "x"], ["delete", "secret", "password"]):
+        assert house.run(*verb, "-n", space, token=robot).returncode != 0
+    assert state(house, "ann") == ASLEEP
+    saved = mark(house)
+    assert saved[0] == "true"
+    assert len(saved[1]) <= 48
+    house.out.clear()
+    assert house.apply() == []
+    assert house.left() == []
+    made_anew = f"{RBAC}/{space}/rolebindings/robot"
+    assert house.run("get", "--raw", made_anew, token=robot).returncode == 0
+    eventually(lambda: house.run("create", "configmap", "again", "-n", space, token=robot).returncode == 0)
+
+
+@contextmanager
+def binding_himself(house: House, robot: str) -> Iterator[list[int]]:
+    """Two threads that give his robot rights, whatever the answer; what the server answered them."""
+    answers: list[int] = []
+    stop = threading.Event()
+
+    cluster = house.control.as_(robot)
+
+    def go(thread: int) -> None:
+        for n in itertools.count():
+            if stop.is_set():
+                return
+            try:
+                body = binding(f"r{thread}-{n}", "robot", house.space("ann"), "admin")
+                cluster.create(f"{RBAC}/{house.space('ann')}/rolebindings", body)
+                answers.append(201)
+            except ClusterError as error:
+                answers.append(error.status or 0)
+                stop.wait(0.02)
+
+    house.make(binding("chief", "robot", house.space("ann"), "admin", namespace=house.space("ann")))
+    threads = [threading.Thread(target=go, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+        cluster.close()
 
 
 def test_a_binding_that_cannot_come_back_is_kept_and_named_and_the_rest_is_back(house: House) -> None:
@@ -300,6 +392,7 @@ def test_what_is_made_anew_while_he_is_out_is_his_and_newer(house: House) -> Non
     assert house.apply() == []
     house.make(binding("robot", "other", space, "view", namespace=space))
     assert house.apply() == []
+    assert house.names("ann", "rolebindings") == set()
     house.out.clear()
     assert house.apply() == []
     assert house.get("ann", "rolebinding/robot")["roleRef"]["name"] == "view"

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshwright.desired import kubernetes
+from meshwright.desired.brief import brief
 from meshwright.desired.facts import ClusterFacts, Facts, TenantNamespace
 from meshwright.desired.kubernetes import bindings, workloads
-from meshwright.desired.names import BINDINGS, MESH, PEER, QUARANTINE, WAS, labels
+from meshwright.desired.names import BINDINGS, LOST, MESH, PEER, QUARANTINE, WAS, labels
 from meshwright.desired.resource import Resource, collect
 from meshwright.spec.model import Mesh
 
@@ -91,6 +92,7 @@ def test_a_namespace_without_an_active_peer_is_closed(peers: dict[str, Any], now
         "kubernetes/serviceaccount/home/default",
         "kubernetes/networkpolicy/home/meshwright-default-deny",
         "kubernetes/resourcequota/home/meshwright-quota",
+        "kubernetes/resourcequota/home/meshwright-quota-bindings",
         "kubernetes/deployment/home/w",
     }
     assert wanted["kubernetes/resourcequota/home/meshwright-quota"].attrs["spec"]["hard"]["pods"] == "0"
@@ -142,8 +144,23 @@ def test_each_kind_is_put_to_rest_and_woken(kind: str, value: Any, quiet: Any, w
     assert workloads.projected(asleep) == rest
     assert workloads.at_rest(asleep, ours=True) == rest, "a second look changes nothing"
     assert workloads.awake(asleep) == workloads.projected(workload(kind, json.loads(was).popitem()[1]))
-    body = workloads.patch(rest, "7")
-    assert body["metadata"] == {"resourceVersion": "7", "annotations": {WAS: was}}, "one patch for both"
+    body = workloads.patch(rest, live)
+    version = live["metadata"]["resourceVersion"]
+    assert body["metadata"] == {"resourceVersion": version, "annotations": {WAS: was}}, "one patch for both"
+
+
+def test_annotations_that_leave_no_room_go_the_largest_first() -> None:
+    live = workload("Deployment", 3)
+    live["metadata"]["annotations"] = {"x": "y" * 262_000, "z": "y" * 143, "small": "kept"}
+    assert sum(len(name) + len(value) for name, value in live["metadata"]["annotations"].items()) == 256 * 1024 + 10
+    live["metadata"]["annotations"]["z"] = "y" * 133  # exactly full, as the API server lets him
+    rest = workloads.at_rest(live, ours=False)
+    assert rest is not None
+    body = workloads.patch(rest, live)
+    assert body["metadata"]["annotations"] == {"x": None, WAS: '{"replicas": 3}'}
+    assert workloads.lost(body) == ["x"]
+    waking = workloads.patch({**rest, "metadata": {**rest["metadata"], "annotations": {}}}, live)
+    assert waking["metadata"]["annotations"] == {WAS: None}, "what takes nothing up needs no room"
 
 
 def test_what_was_at_rest_already_is_left_alone() -> None:
@@ -223,12 +240,63 @@ made = st.builds(binding, names, labels=st.dictionaries(st.text(max_size=3), st.
 
 @given(st.lists(made, max_size=5), st.lists(made, max_size=3))
 def test_bindings_are_kept_whole_whatever_is_kept_already(first: list[Any], second: list[Any]) -> None:
-    text = bindings.merged(None, first, "home")
-    more = bindings.merged(text, second, "home")
+    notes = bindings.merged({}, first, "home")
+    more = bindings.merged(notes, second, "home")
     newest = {b["metadata"]["name"]: bindings.kept(b) for b in (*first, *second)}
-    assert bindings.saved(more, "home") == newest
+    assert bindings.saved(more.get(BINDINGS), "home") == newest
     assert bindings.merged(more, [], "home") == more, "a second look changes nothing"
-    assert (more is None) == (not newest)
+    assert (more == {}) == (not newest)
+
+
+sizes = st.sampled_from([1, 3_000, 5_000, 30_000, 90_000, 200_000])
+fat = st.builds(
+    lambda name, wide, note, many: (
+        binding(name, labels={"l": "x" * wide}, annotations={"a": "ä" * note})
+        | {"subjects": [{"kind": "ServiceAccount", "name": "s" * many, "namespace": "home"}]}
+    ),
+    st.integers(0, 90).map(lambda n: f"n{n}") | st.sampled_from(["long" * 100, "\x1b" * 200, "\U0001f600" * 250]),
+    sizes,
+    sizes,
+    sizes,
+)
+
+
+@given(st.lists(fat, max_size=70), st.lists(fat, max_size=10), sizes)
+@settings(max_examples=60, deadline=None)
+def test_however_much_there_is_it_fits_and_nothing_goes_unnamed(
+    first: list[Any], second: list[Any], other: int
+) -> None:
+    notes: dict[str, str] = {"another.example.com/note": "x" * other}
+    for live in (first, second):
+        before = set(bindings.saved(notes.get(BINDINGS), "home"))
+        made = bindings.merged(notes, live, "home")
+        assert bindings.merged({**notes, **made}, live, "home") == made, "a second look changes nothing"
+        notes = {key: text for key, text in notes.items() if key not in (BINDINGS, LOST)} | made
+        assert bindings.merged(notes, [], "home") == made
+        assert sum(len(k.encode()) + len(v.encode()) for k, v in notes.items()) < 250_000
+        kept, lost = bindings.saved(notes.get(BINDINGS), "home"), set(bindings.lost(notes))
+        names = {b["metadata"]["name"] for b in live}
+        assert len(kept) <= bindings.MOST
+        assert before - names <= kept.keys(), "what is kept stays kept"
+        assert not lost & kept.keys()
+        assert "..." in lost or {name[: bindings.LONGEST] for name in names - kept.keys()} <= lost
+        newest = {b["metadata"]["name"]: b for b in live}
+        for name in names & kept.keys():
+            assert kept[name]["roleRef"] == newest[name]["roleRef"]
+            assert kept[name]["subjects"] == newest[name]["subjects"]
+
+
+def test_the_small_ones_are_kept_first_and_what_is_beside_the_rights_goes_first() -> None:
+    one = binding("one", annotations={"a": "x" * 200_000}, labels={"l": "v"})
+    rest = [binding("two", annotations={"a": "b"}), binding("big") | {"subjects": [{"name": "x" * 100_000}]}]
+    notes = bindings.merged({}, [*rest, one], "home")
+    kept = bindings.saved(notes[BINDINGS], "home")
+    assert kept["one"]["metadata"] == {"name": "one", "namespace": "home", "labels": {"l": "v"}}
+    assert kept["two"] == bindings.kept(rest[0])
+    assert (set(kept), bindings.lost(notes)) == ({"one", "two"}, ("big",))
+    assert "NOT kept, too many or too large: big" in brief(MARK, {"metadata": {"annotations": notes}})
+    again = bindings.merged(notes, [binding("big")], "home")
+    assert bindings.lost(again) == ()
 
 
 @given(json_values.map(json.dumps) | st.text(max_size=20))
@@ -258,8 +326,7 @@ def test_a_saved_binding_belongs_to_this_namespace_whatever_it_says() -> None:
 
 
 def test_whoever_comes_back_gets_his_own_back() -> None:
-    text = bindings.merged(None, [binding("a"), binding("b")], "home")
-    assert text is not None
+    text = bindings.merged({}, [binding("a"), binding("b")], "home")[BINDINGS]
     newer = binding("b") | {"roleRef": {**ROLE, "name": "view"}}
     wanted = built(mesh(ann=ANN), home(workload(value=0, was='{"replicas": 4}'), bound=(newer,), saved=text))
     assert MARK not in wanted, "so it goes, after everything is back"

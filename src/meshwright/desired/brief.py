@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from meshwright.desired import names
-from meshwright.desired.kubernetes.bindings import saved
+from meshwright.desired.kubernetes.bindings import lost, saved
 
 Object = Mapping[str, Any]
 _MANY: Final = 4
@@ -34,8 +34,14 @@ def _namespace(it: Object) -> str:
 
 
 def _mark(it: Object) -> str:
-    kept = saved(_at(it, "metadata", "annotations").get(names.BINDINGS), "")
-    return f"data stays, nothing runs{f'; RoleBindings kept: {_some(list(kept))}' if kept else ''}"
+    notes = _at(it, "metadata", "annotations")
+    kept, away = saved(notes.get(names.BINDINGS), ""), lost(notes)
+    parts = [
+        "data stays, nothing runs",
+        f"RoleBindings kept: {_some(list(kept))}" if kept else "",
+        f"RoleBindings NOT kept, too many or too large: {_some(away)}" if away else "",
+    ]
+    return "; ".join(part for part in parts if part)
 
 
 def _pod(it: Object) -> str:

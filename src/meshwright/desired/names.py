@@ -24,6 +24,8 @@ USER = "meshwright.io/user"
 """Annotation on a tenant's namespace: the user name of its peer at the API server, where OIDC is the issuer."""
 BINDINGS = "meshwright.io/bindings"
 """Annotation on a quarantined namespace: the RoleBindings that were its peer's own, as JSON."""
+LOST = "meshwright.io/bindings-lost"
+"""Annotation on a quarantined namespace: names of its peer's RoleBindings that could not be kept, as JSON."""
 WAS = "meshwright.io/was"
 """Annotation on a workload in quarantine: the fields that quarantine changed, as JSON, to be put back."""
 

@@ -77,6 +77,10 @@ class Cluster:
         self._said.setdefault(text)
         self._warn(path, text)
 
+    def note(self, text: str) -> None:
+        """Something to be told among `warnings`."""
+        self._said.setdefault(text)
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """What whoever used this connection should know, each once: what the server warned of, and no check of it."""

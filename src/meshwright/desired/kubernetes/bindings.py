@@ -1,6 +1,7 @@
 """The RoleBindings that a tenant made himself: what is kept of them while his namespace is in quarantine. Pure.
 
-They stand as JSON in one annotation of the namespace, which no tenant can write. Finalizers are not kept.
+They stand as JSON in one annotation of the namespace, which no tenant can write. Finalizers are not kept. There is room
+for what an ordinary friend has; who has more loses the largest ones, and their names are kept in another annotation.
 """
 
 from __future__ import annotations
@@ -10,11 +11,23 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from meshwright.desired.manifest import Manifest
-from meshwright.desired.names import MESH, PREFIX
+from meshwright.desired.names import BINDINGS, LOST, MESH, PREFIX
 
 Binding = Mapping[str, Any]
 RBAC = "rbac.authorization.k8s.io/v1"
 _META = ("name", "namespace", "labels", "annotations", "ownerReferences")
+MOST = 48
+"""RoleBindings that are kept: as many as the quota lets a tenant have beside ours, and take back."""
+ROOM = 96 * 1024
+"""Bytes for all of them, where the namespace's other annotations leave as much."""
+SMALL = 4096
+"""Bytes up to which one is kept whole; of a larger one what gives rights, and not what is written beside it."""
+LONGEST = 253
+"""Letters of a name. The server takes longer ones, which are good for nothing but keeping us from deleting them."""
+_LARGEST = 256 * 1024  # bytes of all annotations of one object, as the API server counts them
+_SPARE = 48 * 1024  # of these, for the names of what is lost and for what the mesh itself writes there
+_NAMES = 24 * 1024  # bytes
+_MORE = "..."
 
 
 def foreign(manifest: Mapping[str, Any], mesh: str) -> bool:
@@ -40,14 +53,72 @@ def saved(text: str | None, namespace: str) -> dict[str, Manifest]:
     return {item["metadata"]["name"]: _placed(item, namespace) for item in found}
 
 
-def merged(text: str | None, live: Iterable[Binding], namespace: str) -> str | None:
-    """The annotation that keeps what is kept already and these too; None where that is nothing.
+def lost(notes: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of what could not be kept, as a namespace's annotations tell."""
+    try:
+        names = json.loads(notes.get(LOST, "[]"))
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
 
-    Of two with one name the live one is the newer.
+
+def merged(notes: Mapping[str, str], live: Iterable[Binding], namespace: str) -> dict[str, str]:
+    """The annotations that keep what is kept already and these too, the smallest first; an empty one is left out.
+
+    notes: the namespace's annotations. Of two with one name the live one is the newer.
     """
-    every = saved(text, namespace) | {b["metadata"]["name"]: kept(b) for b in live if worth_keeping(b)}
-    items = [_unplaced(every[name]) for name in sorted(every)]
-    return json.dumps(items, sort_keys=True, separators=(",", ":"), ensure_ascii=False) if items else None
+    new = {b["metadata"]["name"]: _slim(kept(b)) for b in live if worth_keeping(b)}
+    every = {name: _unplaced(m) for name, m in saved(notes.get(BINDINGS), namespace).items() if name not in new}
+    left = _room(notes) - _bytes(_text([*every.values()]))
+    for size, name in sorted((_size(manifest), name) for name, manifest in new.items()):
+        if size <= left and len(every) < MOST and len(name) <= LONGEST:
+            every[name] = _unplaced(new[name])
+            left -= size
+    gone = sorted({name[:LONGEST] for name in new.keys() - every.keys()} | set(lost(notes)) - every.keys())
+    out = {BINDINGS: _text([every[name] for name in sorted(every)]) if every else "", LOST: _names(gone)}
+    return {key: text for key, text in out.items() if text}
+
+
+def _room(notes: Mapping[str, str]) -> int:
+    others = sum(_bytes(k) + _bytes(v) for k, v in notes.items() if k not in (BINDINGS, LOST))
+    return min(ROOM, _LARGEST - _SPARE - others)
+
+
+def _slim(manifest: Manifest) -> Manifest:
+    """Without annotations and owners where it is large with them; then without labels."""
+    slim = manifest
+    for away in ((), ("annotations", "ownerReferences"), ("annotations", "ownerReferences", "labels")):
+        meta = {key: value for key, value in manifest["metadata"].items() if key not in away}
+        slim = {**manifest, "metadata": meta}
+        if _size(slim) <= SMALL:
+            break
+    return slim
+
+
+def _size(manifest: Manifest) -> int:
+    """Bytes in the annotation, with the comma."""
+    return _bytes(_text(_unplaced(manifest))) + 1
+
+
+def _names(gone: list[str]) -> str:
+    """So many of them as there is room for."""
+    some: list[str] = []
+    left, cut = _NAMES, False
+    for name in gone:
+        left -= _bytes(_text(name))
+        if name == _MORE or left < 0:
+            cut = True
+        else:
+            some.append(name)
+    return _text([*some, *([_MORE] if cut else [])]) if gone else ""
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def worth_keeping(binding: Binding) -> bool:

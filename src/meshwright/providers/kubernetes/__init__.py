@@ -10,7 +10,7 @@ from meshwright.desired.resource import Resource, Resources
 from meshwright.errors import MeshwrightError
 from meshwright.events import Tell
 from meshwright.io.cluster import Cluster
-from meshwright.plan.plan import Change
+from meshwright.plan.plan import Change, id_kind
 from meshwright.providers.base import Result
 from meshwright.providers.kubernetes import quarantine, waves
 from meshwright.providers.kubernetes.kinds import SYSTEM, TABLE, Kind, of
@@ -55,9 +55,11 @@ class Kubernetes:
         try:
             with ExitStack() as stack:
                 lock = self._lock(own, results, stack, tell)
+                quarantine.set_marks(self.cluster, rest, lock.require)
                 results |= self._write([c for c in own if c.id not in results], tell, lock)
                 failed = {id for id, result in results.items() if not result.ok}
-                results |= {r.id: r for r in self._quarantine(rest, failed, lock)}
+                quiet = quarantine.NEW_POLICY if any(map(self._guards, own)) else quarantine.QUIET
+                results |= {r.id: r for r in self._quarantine(rest, failed, lock, quiet)}
         except MeshwrightError as error:
             missed = Result("", False, why=f"not written: {error.message}", hint=error.hint)
             results |= {c.id: _for(missed, c.id) for c in changes if c.id not in results}
@@ -102,8 +104,15 @@ class Kubernetes:
         writer = Writer(self.cluster, seen, lock.require if lock else lambda: None)
         return waves.run(changes, writer.write, writer.stop, tell, last=self._home)
 
-    def _quarantine(self, changes: Sequence[Change], failed: Collection[str], lock: Held) -> list[Result]:
-        return quarantine.apply(self.cluster, self.mesh, changes, failed, lock.require) if changes else []
+    def _guards(self, change: Change) -> bool:
+        """Whether it is the policy that keeps quarantine, or puts it in force."""
+        kind = id_kind(change.id)
+        return kind.startswith("validatingadmissionpolicy") and change.id.endswith(f"/{self.mesh}-quarantine")
+
+    def _quarantine(self, changes: Sequence[Change], failed: Collection[str], lock: Held, quiet: float) -> list[Result]:
+        if not changes:
+            return []
+        return quarantine.apply(self.cluster, self.mesh, changes, failed, lock.require, quiet)
 
 
 def _for(result: Result, id: str) -> Result:

@@ -1,8 +1,10 @@
 """Tenants' own objects in namespaces that are in quarantine, or come out of it: the only foreign ones we ever write.
 
+First of all comes the mark: where it is, the API server refuses what the tenant writes. It takes a moment until every
+server has heard of it, longer where the policy is new; so what is taken away is looked for until nothing new comes.
 Nothing is taken away before it is kept: RoleBindings stand in the namespace's annotation before one is deleted, and a
-workload's old number is written in the same patch as the new one. Each write is compare-and-set on what it was decided
-from; what changed meanwhile is looked at anew, for whoever is to be shut out may still be writing.
+workload's old number is written in the same patch as the new one. But there is only so much room for RoleBindings; the
+rest of them is deleted all the same, and named. Each write is compare-and-set on what it was decided from.
 """
 
 from __future__ import annotations
@@ -10,18 +12,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from meshwright.desired.kubernetes import bindings, workloads
-from meshwright.desired.kubernetes.marks import MARK, mark, mark_id
+from meshwright.desired.kubernetes.marks import MARK, NOTES, mark, mark_id
 from meshwright.desired.manifest import Manifest, id_of
 from meshwright.desired.names import BINDINGS, MESH, PREFIX, QUARANTINE, QUOTA, WAS
 from meshwright.desired.resource import Resource, Resources
 from meshwright.errors import ClusterError, MeshwrightError
 from meshwright.io.cluster import Cluster, Object
 from meshwright.plan.plan import Change, id_kind
+from meshwright.plan.text import printable
 from meshwright.providers.base import Result
 from meshwright.providers.kubernetes import inside
 from meshwright.providers.kubernetes.look import offboarded
@@ -30,9 +33,16 @@ WRITER = f"{PREFIX}quarantine"
 """Our field manager here: what it sets is not the mesh's, which would take back what it no longer declares."""
 GRACE = 30
 """Seconds that a pod gets to end, whatever it says of itself."""
-LARGEST = 256 * 1024
-"""Bytes of all annotations of one object, as the API server counts them."""
+LONGEST = 8 * 1024
+"""Letters of a path; there are servers and proxies that take no more."""
 ROUNDS = 6
+PAUSES = (0.1, 0.2, 0.4, 0.8, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0)
+"""Seconds between two looks at what comes up while it is taken away."""
+QUIET = 0.5
+"""Seconds in which nothing may come up: longer than a request that was let through is on its way."""
+NEW_POLICY = 3.0
+"""... and where the policy that refuses them was written just now: the API server reads policies every second."""
+SHOWN = 5
 SETTLE = 15.0
 """Seconds in which the quota controller must have seen a new quota, which holds only then."""
 
@@ -63,23 +73,43 @@ def read(cluster: Cluster, mesh: str, wanted: Resources) -> dict[str, Resource]:
     return {resource.id: resource for resource in found}
 
 
+def set_marks(cluster: Cluster, changes: Sequence[Change], require: Callable[[], None]) -> None:
+    """Put the label on every namespace that goes into quarantine: before anything else of a batch is written.
+
+    What goes wrong here is tried again, and told, by `apply`.
+    """
+    asking = cluster.asking(require)
+    for change in changes:
+        if id_kind(change.id) == MARK and change.wanted is not None and not _borne(change):
+            body = {"metadata": {"labels": {QUARANTINE: "true"}}}
+            with suppress(MeshwrightError):
+                asking.merge(f"/api/v1/namespaces/{change.id.split('/')[2]}", body, manager=WRITER)
+
+
+def _borne(change: Change) -> bool:
+    """Whether the namespace bore the mark when the plan was made."""
+    labels = ((change.before or {}).get("metadata") or {}).get("labels") or {}
+    return QUARANTINE in labels
+
+
 def apply(
     cluster: Cluster,
     mesh: str,
     changes: Sequence[Change],
     failed: Collection[str] = (),
     require: Callable[[], None] = lambda: None,
+    quiet: float = QUIET,
 ) -> list[Result]:
     """Write what is quarantine's of a batch, after everything else of it: one Result each.
 
     failed: ids of the same batch that could not be written. require: raises when we may write no more; asked before
-    every single write.
+    every single write. quiet: seconds in which no RoleBinding may have come up.
     """
     spaces: dict[str, dict[str, Change]] = {}
     for change in changes:
         spaces.setdefault(change.id.split("/")[2], {})[change.id] = change
     asking = cluster.asking(require)
-    jobs = [_Job(asking, mesh, name, of, failed) for name, of in spaces.items()]
+    jobs = [_Job(asking, mesh, name, of, failed, quiet) for name, of in spaces.items()]
     results: dict[str, Result] = {}
     with ThreadPoolExecutor(max(1, min(inside.AT_ONCE, len(jobs)))) as pool:
         for job in pool.map(_work, jobs):
@@ -96,6 +126,7 @@ class _Job:
     name: str
     changes: Mapping[str, Change]
     failed: Collection[str]
+    quiet: float
     errors: dict[str, MeshwrightError] = field(default_factory=dict)
 
     @property
@@ -156,7 +187,8 @@ def _shuts(change: Change) -> bool:
 def _shut(job: _Job) -> None:
     """The mark, then his RoleBindings, then his workloads, then his pods."""
     with job.noting(job.mark, *job.changes):
-        ours = _keep(job, _bindings(job))
+        ours = job.mark not in job.changes or _borne(job.changes[job.mark])
+        _keep(job, _bindings(job))
         with job.noting(job.mark, *job.of(inside.BINDING.key)):
             _unbind(job)
         for id in job.of(*workloads.RESTS):
@@ -187,10 +219,10 @@ def _open(job: _Job) -> None:
 def _mark(space: Object) -> Resource | None:
     """The mark that a namespace bears."""
     meta = space["metadata"]
-    label, saved = (meta.get("labels") or {}).get(QUARANTINE), (meta.get("annotations") or {}).get(BINDINGS)
-    if label is None and saved is None:
+    label, notes = (meta.get("labels") or {}).get(QUARANTINE), meta.get("annotations") or {}
+    if label is None and not any(key in notes for key in NOTES):
         return None
-    attrs = mark(meta["name"], saved, label)
+    attrs = mark(meta["name"], notes, label)
     return Resource(mark_id(meta["name"]), attrs, after=(f"kubernetes/namespace/{meta['name']}",))
 
 
@@ -211,58 +243,64 @@ def _bindings(job: _Job) -> list[Object]:
     return inside.objects(job.cluster, [inside.BINDING], [job.name])
 
 
-def _keep(job: _Job, live: Sequence[Object]) -> bool:
-    """Set the mark, with these RoleBindings in it. Whether the namespace bore it before."""
+def _keep(job: _Job, live: Sequence[Object]) -> None:
+    """Set the mark, with these RoleBindings in it, as far as there is room; tell of the others."""
     own = [binding for binding in live if bindings.foreign(binding, job.mesh)]
     for _ in range(ROUNDS):
         meta = job.cluster.get(job.path)["metadata"]
-        notes = meta.get("annotations") or {}
-        ours = QUARANTINE in (meta.get("labels") or {})
-        text = bindings.merged(notes.get(BINDINGS), own, job.name)
-        heavy = sum(len(k.encode()) + len(v.encode()) for k, v in (notes | {BINDINGS: text or ""}).items()) > LARGEST
-        saved = {} if heavy or text == notes.get(BINDINGS) else {"annotations": {BINDINGS: text}}
-        if saved or meta["labels"].get(QUARANTINE) != "true":
-            version = {"resourceVersion": meta["resourceVersion"], "labels": {QUARANTINE: "true"}}
+        notes, labels = meta.get("annotations") or {}, meta.get("labels") or {}
+        kept = bindings.merged(notes, own, job.name)
+        new = {key: kept.get(key) for key in NOTES if kept.get(key) != notes.get(key)}
+        if new or labels.get(QUARANTINE) != "true":
+            body = {"resourceVersion": meta["resourceVersion"], "labels": {QUARANTINE: "true"}, "annotations": new}
             try:
-                job.merge(job.path, {"metadata": version | saved})
+                job.merge(job.path, {"metadata": body})
             except ClusterError as error:
                 if error.status == 409:
                     continue
                 raise
-        return ours
+        _tell_lost(job, set(bindings.lost(kept)) - set(bindings.lost(notes)))
+        return
     raise _busy(f"the namespace {job.name}")
 
 
+def _tell_lost(job: _Job, names: Collection[str]) -> None:
+    if names:
+        job.cluster.note(
+            f"RoleBindings of {job.name} are gone for good, for there are too many or they are too large to be kept: "
+            f"{_some(names)}; who comes back makes them anew"
+        )
+
+
 def _unbind(job: _Job) -> None:
-    """Delete every RoleBinding that is kept. Those that come up meanwhile are kept too, and deleted."""
-    for _ in range(ROUNDS):
+    """Delete every RoleBinding, kept or not, until none comes up any more. Those that come up are kept too."""
+    calm, enough = 0, 2 if job.of(MARK, inside.BINDING.key) else 1
+    for pause in PAUSES:
         left = [binding for binding in _bindings(job) if id_of(binding) not in job.errors]
-        if not left:
+        calm = 0 if left else calm + 1
+        if calm == enough:
             return
-        _keep(job, left)
-        kept = _kept(job)
-        for binding in left:
-            with job.noting(id_of(binding), job.mark):
-                _delete(job, binding, kept)
+        if left:
+            _keep(job, left)
+            _delete(job, left)
+        time.sleep(pause if left else job.quiet)
     raise _busy(f"who may do what in {job.name}")
 
 
-def _kept(job: _Job) -> Mapping[str, Manifest]:
-    """What the namespace's annotation keeps, as the server has it now."""
-    notes = job.cluster.get(job.path)["metadata"].get("annotations") or {}
-    return bindings.saved(notes.get(BINDINGS), job.name)
+def _delete(job: _Job, every: Sequence[Object]) -> None:
+    """Delete exactly these. One that has a name too long to be asked for goes with whatever there is: so do all."""
+    short = [binding for binding in every if len(inside.path(binding)) <= LONGEST]
+    if len(short) < len(every):
+        with job.noting(*(id_of(binding) for binding in every if binding not in short), job.mark):
+            job.cluster.delete(inside.BINDING.collection(job.name))
+    for binding in short:
+        with job.noting(id_of(binding), job.mark):
+            _delete_one(job, binding)
 
 
-def _delete(job: _Job, binding: Object, kept: Mapping[str, Manifest]) -> None:
-    """Delete exactly what was kept. A finalizer would leave it in force for as long as somebody likes."""
-    meta = binding["metadata"]
-    his = bindings.foreign(binding, job.mesh) and bindings.worth_keeping(binding)
-    if his and kept.get(meta["name"]) != bindings.kept(binding):
-        raise ClusterError(
-            f"left as it is: there is no room in the annotation {BINDINGS} of the namespace to keep it",
-            f"save the RoleBindings of {job.name} elsewhere and delete them, then apply again",
-        )
-    path = inside.path(binding)
+def _delete_one(job: _Job, binding: Object) -> None:
+    """A finalizer would leave it in force for as long as somebody likes."""
+    meta, path = binding["metadata"], inside.path(binding)
     try:
         if meta.get("finalizers"):
             version = {"resourceVersion": meta["resourceVersion"], "finalizers": None}
@@ -281,7 +319,12 @@ def _set(job: _Job, wanted: Mapping[str, Any], decide: Callable[[Object], Manife
             live = job.cluster.get(path)
             now = decide(live)
             if now is not None and now != workloads.projected(live):
-                job.merge(path, workloads.patch(now, live["metadata"]["resourceVersion"]))
+                change = workloads.patch(now, live)
+                job.merge(path, change)
+                if gone := workloads.lost(change):
+                    job.cluster.note(
+                        f"{id_of(wanted)}: annotations too large to keep beside ours are gone: {_some(gone)}"
+                    )
             return
         except ClusterError as error:
             if error.status == 404:
@@ -334,7 +377,8 @@ def _unmark(job: _Job) -> None:
     """Take the mark off, with what it keeps: so only when all of that is back."""
     for _ in range(ROUNDS):
         meta = job.cluster.get(job.path)["metadata"]
-        kept = bindings.saved((meta.get("annotations") or {}).get(BINDINGS), job.name)
+        old = meta.get("annotations") or {}
+        kept = bindings.saved(old.get(BINDINGS), job.name)
         away = sorted(kept.keys() - {live["metadata"]["name"] for live in _bindings(job)})
         if job.errors or away:
             what = ", ".join([*job.errors] or [f"RoleBinding {name}" for name in away])
@@ -342,15 +386,22 @@ def _unmark(job: _Job) -> None:
                 f"the namespace stays marked, and keeps what is not back yet: {what}",
                 f"mend that and apply again; or give it up: kubectl annotate namespace {job.name} {BINDINGS}-",
             )
-        notes = {"labels": {QUARANTINE: None}, "annotations": {BINDINGS: None}}
+        notes = {"labels": {QUARANTINE: None}, "annotations": dict.fromkeys(NOTES)}
         try:
             job.merge(job.path, {"metadata": {"resourceVersion": meta["resourceVersion"], **notes}})
         except ClusterError as error:
             if error.status == 409:
                 continue
             raise
+        if lost := bindings.lost(old):
+            job.cluster.note(f"RoleBindings of {job.name} that could not be kept are not back: {_some(lost)}")
         return
     raise _busy(f"the namespace {job.name}")
+
+
+def _some(names: Collection[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(printable(name) for name in sorted(names)[:SHOWN])}{more}"
 
 
 def _busy(what: str) -> ClusterError:

@@ -28,8 +28,9 @@ class Remains:
     """One namespace.
 
     data: how many of each kind are kept for him. resting: workloads that come back with him. kept: his RoleBindings in
-    the annotation. pods: those that have not ended, with their node. grants: bindings elsewhere, or not kept, that
-    name somebody of this namespace: they go on giving rights to tokens that he may have.
+    the annotation. pods: those that have not ended, with their node. grants: bindings elsewhere, or not deleted, that
+    name somebody of this namespace: they go on giving rights to tokens that he may have. lost: names of RoleBindings
+    that were deleted and could not be kept.
     """
 
     namespace: str
@@ -38,6 +39,7 @@ class Remains:
     kept: tuple[str, ...]
     pods: tuple[str, ...]
     grants: tuple[str, ...]
+    lost: tuple[str, ...] = ()
 
     @property
     def reaches(self) -> bool:
@@ -68,6 +70,7 @@ def _of(name: str, space: Object, found: list[list[Object]]) -> Remains:
         tuple(bindings.saved(notes.get(BINDINGS), name)),
         tuple(sorted(_pod(live) for live in here[2] if _runs(live))),
         tuple(sorted(_grants(found[3], name))),
+        bindings.lost(notes),
     )
 
 
