@@ -402,6 +402,12 @@ def before(objects: dict[str, Resource], id: str) -> set[str]:
     return found
 
 
+OWN_ROLE = {
+    "meshwright-admin": ("kubernetes/role/alice/meshwright-tenant",),
+    "meshwright-deployer": ("kubernetes/role/alice/meshwright-deployer",),
+}
+
+
 def test_nobody_has_rights_before_his_walls_stand() -> None:
     objects = built(mesh(kubernetes={"tenant": {"role": "restricted"}}))
     everywhere = {id for id in objects if id.startswith("kubernetes/validatingadmissionpolicybinding/")}
@@ -412,7 +418,7 @@ def test_nobody_has_rights_before_his_walls_stand() -> None:
             id
             for id, r in objects.items()
             if r.attrs["metadata"].get("namespace") == "alice"
-            and r.attrs["kind"] in ("NetworkPolicy", "LimitRange", "Role", "ServiceAccount")
+            and (r.attrs["kind"] in ("NetworkPolicy", "LimitRange", "ServiceAccount") or id in OWN_ROLE[name])
         }
         assert walls | everywhere | {"kubernetes/resourcequota/alice/meshwright-quota"} <= first
     assert "kubernetes/serviceaccount/collective-access/peer-alice" in before(
