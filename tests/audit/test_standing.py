@@ -37,7 +37,8 @@ def test_nobody_left_is_said_in_one_line(manor: Manor) -> None:
 def test_of_a_friend_who_goes_what_remains_is_listed(manor: Manor, way: str) -> None:
     space, access = manor.space("ann"), f"{manor.name}-access"
     home, account = f"the namespace {space} of ann, who is out", "the account of ann, who is out"
-    manor.make(*belongings(space))
+    many = [{"kind": "ServiceAccount", "name": f"s{n:0200}", "namespace": space} for n in range(900)]
+    manor.make(*belongings(space), {**binding("wide", "robot", space, namespace=space), "subjects": many})
     if way == "removed":
         manor.out.add("ann")
     else:
@@ -61,7 +62,7 @@ def test_of_a_friend_who_goes_what_remains_is_listed(manor: Manor, way: str) -> 
     assert faults(found) == []
     assert found[home].observed == (
         "kept: 1 ConfigMap, 1 PersistentVolumeClaim, 1 Secret, 1 ServiceAccount, 7 workloads at rest,"
-        " his RoleBindings robot to be given back"
+        " his RoleBindings robot to be given back; gone for good, too many or too large to keep: RoleBindings wide"
     )
     assert found[account].observed == "none"
 

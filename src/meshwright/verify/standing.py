@@ -44,7 +44,8 @@ def _remaining(of: Remains, known: ClusterFacts) -> Checked:
     alive += [f"rights by {_some(of.grants)}"] if of.grants else []
     alive += [] if space.labels.get(QUARANTINE) == "true" else ["no quarantine"]
     said = [f"still there: {', '.join(alive)}"] if alive else []
-    observed = "; ".join([*said, f"kept: {', '.join(kept) or 'nothing'}"])
+    lost = [f"gone for good, too many or too large to keep: RoleBindings {_some(of.lost)}"] if of.lost else []
+    observed = "; ".join([*said, f"kept: {', '.join(kept) or 'nothing'}", *lost])
     name = f"the namespace {of.namespace} of {space.labels.get(PEER, 'nobody')}, who is out"
     return Checked(name, not alive, "nothing runs, nobody has rights", printable(observed), printable(_next(of, alive)))
 
