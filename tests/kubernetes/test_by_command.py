@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -109,10 +110,38 @@ def test_two_operators_at_once(town: Village) -> None:
     assert town.changes() == []
 
 
+@pytest.mark.parametrize("sent", [[signal.SIGTERM], [signal.SIGHUP], [signal.SIGINT] * 3], ids=("term", "hup", "int"))
+def test_whoever_is_told_to_end_gives_the_lock_back(
+    tmp_path: Path, cluster: ControlPlane, sent: list[signal.Signals]
+) -> None:
+    name = f"end-{sent[0].name.lower()}"
+    with village(tmp_path, cluster, name, text(name, 40)) as town, open(tmp_path / "said", "w+") as said:
+        apply = town.command("apply", "--yes", "--only", "kubernetes")
+        process = subprocess.Popen(apply, cwd=town.folder, env=town.env, stdout=said, stderr=said)
+        while process.poll() is None and not held(town):
+            time.sleep(0.05)
+        for number in sent:
+            process.send_signal(number)
+        code = process.wait(timeout=60)
+        said.seek(0)
+        assert (code, said.read().count("interrupted")) == (130, 1)
+        assert held(town) == ""
+        town.run("apply", "--yes", "--only", "kubernetes")
+        assert town.changes() == []
+
+
+def held(town: Village) -> str:
+    """Who holds the lock; nobody where it has no place to stand yet."""
+    lease = ("lease", f"meshwright-{town.name}", "-n", f"{town.name}-access")
+    return town.plane.kubectl("get", *lease, "-o", "jsonpath={.spec.holderIdentity}").stdout.decode()
+
+
 def test_another_operator_is_named(town: Village) -> None:
     town.run("apply", "--yes")
     town.edit("p0: {", "p0: {groups: [old], ")
-    town.kubectl("delete", "limitrange", "-n", f"{town.name}-p0", "meshwright-limits")
+    spaces = [f"{town.name}-p0", f"{town.name}-p1"]
+    for space in spaces:
+        town.kubectl("delete", "limitrange", "-n", space, "meshwright-limits")
     now = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime())
     held = {"holderIdentity": "ada@desk (process 7) 1234abcd", "leaseDurationSeconds": 60, "renewTime": now}
     lease = ("lease", f"meshwright-{town.name}", "-n", f"{town.name}-access")
@@ -120,8 +149,11 @@ def test_another_operator_is_named(town: Village) -> None:
     done = town.run("apply", "--yes", code=1)
     assert "ada@desk (process 7) is applying this mesh to the cluster since" in done.stdout
     assert "its lock ends by itself in" in done.stdout
+    for said in (done.stdout, done.stderr):
+        assert said.count("ada@desk") == 1, "not once for each change"
     assert "1234abcd" not in done.stdout
-    assert town.changes() == [f"kubernetes/limitrange/{town.name}-p0/meshwright-limits"], "nothing was written"
+    left = [f"kubernetes/limitrange/{space}/meshwright-limits" for space in spaces]
+    assert town.changes() == left, "nothing was written"
     town.kubectl("delete", *lease)
     town.run("apply", "--yes")
     assert town.changes() == []

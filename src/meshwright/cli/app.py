@@ -14,6 +14,7 @@ import errno
 import gc
 import itertools
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -61,7 +62,10 @@ def main() -> NoReturn:
     """The entry point of the installed program."""
     gc.disable()  # a short run leaves few cycles; looking for them is a third of a plan for 10 000 peers
     _three_streams()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # said again while we end, it would be another exit code
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from meshwright.events import Changed, Checked, Event, Failed, Progress, Started
+from meshwright.events import Changed, Checked, Event, Failed, Progress, Started, Tell
 
 
 def event_line(event: Event, verbose: bool) -> str:
@@ -22,3 +22,17 @@ def event_line(event: Event, verbose: bool) -> str:
         case Checked(name) if verbose:
             line = f"  ok {name}"
     return line
+
+
+def once(tell: Tell) -> Tell:
+    """A listener that is told only once why things fail, where many fail for the same reason."""
+    told: set[tuple[str, str]] = set()
+
+    def heard(event: Event) -> None:
+        if isinstance(event, Failed):
+            if (event.why, event.hint) in told:
+                return
+            told.add((event.why, event.hint))
+        tell(event)
+
+    return heard

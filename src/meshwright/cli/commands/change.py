@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -106,6 +108,7 @@ def apply(
     exit code is 3, or 1 where nothing was written at all.
     """
     from meshwright import flow
+    from meshwright.cli.lines import once
 
     where, view, todo = _planned(out, systems, adopted)
     if not todo and not (digest and todo.conflicts):
@@ -116,10 +119,33 @@ def apply(
     if not (digest or yes):
         _ask(out)
     told = where.warnings
-    with out.progress() as tell:
-        results = flow.apply(todo, where.providers, tell)
+    with out.progress() as tell, _interruptible():
+        results = flow.apply(todo, where.providers, once(tell))
     _warn(out, where, told)
     return _report(out, where, view, results)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Whoever tells us to end, or closes the terminal, interrupts; said again it changes nothing: we are ending.
+
+    What is being written is written to its end and what is held is given back, each within the time that it has.
+    """
+
+    def interrupt(*_: object) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: was for number in asked if (was := signal.getsignal(number)) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, was in before.items():
+            signal.signal(number, was)
 
 
 def _planned(out: Output, systems: Sequence[str], adopted: Sequence[str] = ()) -> tuple[World, View, Plan]:
@@ -193,12 +219,21 @@ def _report(out: Output, where: World, view: View, results: Sequence[Result]) ->
         text = f"Applied {len(results)} change{'' if len(results) == 1 else 's'}{left}."
         return out.result(data, text, _left(todo, results))
     kind = MeshwrightError if len(failed) == len(results) else PartlyApplied
-    text = "\n".join(f"! {r.id}: {r.why}{f' ({r.hint})' if r.hint else ''}" for r in failed)
+    text = "\n".join(_failures(failed, len(results)))
     error = kind(
         f"{len(failed)} of {len(results)} changes could not be written",
         failed[0].hint or "mend what the lines above name, then run apply again: it goes on where this stopped",
     )
     return out.result(data, out.marked(text), error)
+
+
+def _failures(failed: Sequence[Result], of: int) -> Iterator[str]:
+    """What could not be written and why. What stopped all of it for one reason is said once."""
+    why = [f"{r.why}{f' ({r.hint})' if r.hint else ''}" for r in failed]
+    if len(failed) == of > 1 and len(set(why)) == 1:
+        yield f"! all {of} changes: {why[0]}"
+    else:
+        yield from (f"! {result.id}: {text}" for result, text in zip(failed, why, strict=True))
 
 
 def _left(todo: Plan, results: Sequence[Result]) -> MeshwrightError | None:
