@@ -251,7 +251,7 @@ def test_key_data_is_on_no_disk(cluster: ControlPlane, way: Between, tmp_path: P
 
 
 def test_importing_it_costs_nothing() -> None:
-    dear = ["lightkube", "httpx2", "ssl", "yaml"]
+    dear = ["lightkube", "httpx2", "httpcore2", "ssl", "yaml"]
     code = f"import sys, meshwright.io.cluster; print([m for m in {dear} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, env={"PYTHONPATH": "src"})
     assert done.stdout == b"[]\n", done.stderr.decode()

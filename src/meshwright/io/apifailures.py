@@ -177,41 +177,42 @@ def _next_step(status: int, reason: str, login: Login) -> str:
 
 def unanswered(error: Exception, login: Login, via: str, method: str) -> Failure:
     """No answer came. `via`: the Unix socket or the proxy that leads there, or ""."""
-    import httpx2
+    import httpcore2
 
     causes = list(_causes(error))
     where = f"{login.server} (by {via})" if via else login.server
     ends = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
     if found := next((each for each in causes if isinstance(each, ssl.SSLError) and not isinstance(each, ends)), None):
         return Failure(_tls(found, login, where))
-    unsent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout | httpx2.ProxyError)
+    never = (httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.PoolTimeout, httpcore2.ProxyError)
+    unsent = isinstance(error, never)
     what, hint = _unreached(causes, error, where, login)
     if not unsent and method not in {"GET", "HEAD"}:
         hint = f"it may or may not have done what was asked: look with `meshwright plan`; {hint}"
-    hung = isinstance(error, httpx2.TimeoutException) and not unsent
-    final = isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL | httpx2.LocalProtocolError)
+    hung = isinstance(error, httpcore2.TimeoutException) and not unsent
+    final = isinstance(error, httpcore2.UnsupportedProtocol | httpcore2.LocalProtocolError | ValueError)
     dns = any(isinstance(each, socket.gaierror) and each.errno != socket.EAI_AGAIN for each in causes)
     return Failure(ClusterError(what, hint), untouched=unsent, fleeting=not (final or dns), hung=hung)
 
 
 def _unreached(causes: list[BaseException], error: Exception, where: str, login: Login) -> tuple[str, str]:
-    import httpx2
+    import httpcore2
 
     context = f"check `server` of context {login.context!r} in {login.origin}"
     if any(isinstance(each, socket.gaierror) for each in causes):
         return f"{where}: the name of the server is not known to DNS", context
-    if isinstance(error, httpx2.ProxyError):
+    if isinstance(error, httpcore2.ProxyError):
         return (
             f"{where}: the proxy does not lead there: {_why(causes)}",
             "check proxy-url of the kubeconfig, HTTPS_PROXY and NO_PROXY",
         )
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, httpcore2.TimeoutException):
         return f"{where}: nobody answers", f"is the server up, and is there a way to it? {context}"
-    if isinstance(error, httpx2.ConnectError):
+    if isinstance(error, httpcore2.ConnectError):
         refused = any(isinstance(each, ConnectionRefusedError) for each in causes)
         said = "the connection is refused" if refused else f"no connection: {_why(causes)}"
         return f"{where}: {said}", f"is the API server running? {context}"
-    broke = isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError)
+    broke = isinstance(error, httpcore2.RemoteProtocolError | httpcore2.ReadError | httpcore2.WriteError)
     said = "the connection broke before the answer was whole" if broke else f"nothing can be sent: {_why(causes)}"
     return f"{where}: {said}", context
 

@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from meshwright.errors import ClusterError, MeshwrightError
-from meshwright.io import apifailures, proxies
+from meshwright.io import apifailures, pool, proxies
 from meshwright.io.apifailures import Failure
 from meshwright.io.credentials import Credentials, Identity
 from meshwright.io.kubeconfig import Login
@@ -30,8 +30,6 @@ from meshwright.io.tls import Context
 
 FIRST_PATIENCE = 5.0
 """Seconds for a server that never answered: more likely not there than away for a moment."""
-PARALLEL = 32
-"""Connections at most."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Connection:
         self._via = str(socket) if socket else proxies.shown(self._proxy)
         self._credentials = Credentials(login)
         self._lock = threading.Lock()
-        self._transports: dict[Identity, Any] = {}
+        self._pools: dict[Identity, Any] = {}
         limits = {"connect": min(10, patience), "read": patience, "write": patience, "pool": patience}
         name = {"sni_hostname": login.tls_name} if login.tls_name else {}
         self._extensions: Mapping[str, Any] = {"timeout": limits, **name}
@@ -103,24 +101,15 @@ class Connection:
 
     def _attempt(self, request: Request, identity: Identity) -> Any:
         """One request: the JSON of a good answer, or a Failure."""
-        import httpx2
-
         body = b"" if request.body is None else _compact(request.body)
-        url = self.login.server + request.path + (f"?{urlencode(request.query)}" if request.query else "")
+        url = self.login.server, request.path + (f"?{urlencode(request.query)}" if request.query else "")
+        connections, headers = self._pool(identity), self._headers(request, identity)
         try:
-            # straight through the transport: a client's cookies, redirects and logging cost as much as all the rest
-            asked = httpx2.Request(
-                request.method, url, headers=self._headers(request, identity), content=body, extensions=self._extensions
-            )
-            answer = self._transport(identity).handle_request(asked)
-            try:
-                answer.read()
-            finally:
-                answer.close()
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            answer = pool.ask(connections, request.method, url, headers, body, self._extensions)
+        except pool.failures() as error:
             return apifailures.unanswered(error, self.login, self._via, request.method)
-        self._note(request.path, answer.headers)
-        return apifailures.judged(answer.status_code, answer.headers, answer.content, self.login)
+        self._note(request.path, answer)
+        return apifailures.judged(answer.status, answer.headers, answer.content, self.login)
 
     def _headers(self, request: Request, identity: Identity) -> dict[str, str]:
         packed = "identity" if self.login.cluster.get("disable-compression") else "gzip"
@@ -128,37 +117,30 @@ class Connection:
         kind = {} if request.body is None else {"Content-Type": request.kind}
         return {**about, **kind, **identity.headers}
 
-    def _note(self, path: str, headers: Any) -> None:
+    def _note(self, path: str, answer: pool.Answer) -> None:
         """Keep what every answer tells beside its body: the server's clock and its warnings."""
         with suppress(ValueError, TypeError):
-            said = parsedate_to_datetime(headers["date"]) if "date" in headers else None
+            said = parsedate_to_datetime(answer.headers["date"]) if "date" in answer.headers else None
             if said:
                 self._clock = said.astimezone(UTC), time.monotonic()
-        for line in headers.get_list("warning"):
+        for line in answer.warnings:
             for text in re.findall(r'299 \S+ "((?:[^"\\]|\\.)*)"', line):
                 self._warn(path, apifailures.clean(re.sub(r"\\(.)", r"\1", text)))
 
-    def _transport(self, identity: Identity) -> Any:
+    def _pool(self, identity: Identity) -> Any:
         """The connections that show this identity's certificate; made once."""
-        import httpx2
-
         with self._lock:
-            found = next((t for i, t in self._transports.items() if i.certificate == identity.certificate), None)
+            found = next((p for i, p in self._pools.items() if i.certificate == identity.certificate), None)
             if found is None:
-                found = httpx2.HTTPTransport(
-                    verify=_tls(self.login, identity),
-                    limits=httpx2.Limits(max_connections=PARALLEL, max_keepalive_connections=PARALLEL),
-                    proxy=self._proxy,
-                    uds=str(self._socket) if self._socket else None,
-                )
-                self._transports[identity] = found
+                found = pool.pool(_tls(self.login, identity), self._socket, self._proxy)
+                self._pools[identity] = found
             return found
 
     def close(self) -> None:
         with self._lock:
-            for transport in self._transports.values():
-                transport.close()
-            self._transports.clear()
+            for each in self._pools.values():
+                each.close()
+            self._pools.clear()
 
 
 def _compact(body: Any) -> bytes:
