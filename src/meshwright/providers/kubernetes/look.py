@@ -20,7 +20,8 @@ from meshwright.plan.diff import same
 from meshwright.providers.kubernetes import claims, managed, project
 from meshwright.providers.kubernetes.kinds import SYSTEM, TABLE, Kind, Place, place_of
 
-AT_ONCE = 8
+AT_ONCE = 4
+"""LISTs at once. Each needs a connection, and making one costs both sides more than most LISTs do."""
 
 
 @dataclass(frozen=True)
