@@ -295,6 +295,9 @@ def test_the_small_ones_are_kept_first_and_what_is_beside_the_rights_goes_first(
     assert kept["two"] == bindings.kept(rest[0])
     assert (set(kept), bindings.lost(notes)) == ({"one", "two"}, ("big",))
     assert "NOT kept, too many or too large: big" in brief(MARK, {"metadata": {"annotations": notes}})
+    crowd = [binding(f"r{n}", creationTimestamp="2026-11-23T12:00:01Z") for n in range(90)]
+    crowd = [*crowd, binding("z" * 200, creationTimestamp="2026-11-23T12:00:00Z")]
+    assert "z" * 200 in bindings.saved(bindings.merged({}, crowd, "home")[BINDINGS], "home"), "the oldest first"
     again = bindings.merged(notes, [binding("big")], "home")
     assert bindings.lost(again) == ()
 

@@ -63,17 +63,21 @@ def lost(notes: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def merged(notes: Mapping[str, str], live: Iterable[Binding], namespace: str) -> dict[str, str]:
-    """The annotations that keep what is kept already and these too, the smallest first; an empty one is left out.
+    """The annotations that keep what is kept already and these too; an empty one is left out.
 
-    notes: the namespace's annotations. Of two with one name the live one is the newer.
+    notes: the namespace's annotations. Of two with one name the live one is the newer. Room is given to small ones
+    first, and of these to the oldest: so what somebody makes many of does not drive out what was there before.
     """
-    new = {b["metadata"]["name"]: _slim(kept(b)) for b in live if worth_keeping(b)}
+    found = {b["metadata"]["name"]: b for b in live if worth_keeping(b)}
+    new = {name: _slim(kept(binding)) for name, binding in found.items()}
+    made = {name: str(binding["metadata"].get("creationTimestamp")) for name, binding in found.items()}
+    sizes = {name: _size(manifest) for name, manifest in new.items()}
     every = {name: _unplaced(m) for name, m in saved(notes.get(BINDINGS), namespace).items() if name not in new}
     left = _room(notes) - _bytes(_text([*every.values()]))
-    for size, name in sorted((_size(manifest), name) for name, manifest in new.items()):
-        if size <= left and len(every) < MOST and len(name) <= LONGEST:
+    for name in sorted(new, key=lambda name: (max(sizes[name], SMALL), made[name], sizes[name], name)):
+        if sizes[name] <= left and len(every) < MOST and len(name) <= LONGEST:
             every[name] = _unplaced(new[name])
-            left -= size
+            left -= sizes[name]
     gone = sorted({name[:LONGEST] for name in new.keys() - every.keys()} | set(lost(notes)) - every.keys())
     out = {BINDINGS: _text([every[name] for name in sorted(every)]) if every else "", LOST: _names(gone)}
     return {key: text for key, text in out.items() if text}
