@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,9 @@ import controlplane
 from controlplane import ControlPlane
 from meshwright.io.host import Namespace
 from support import machine
+
+# A background job of a shell is born deaf to ^C, and so would be all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

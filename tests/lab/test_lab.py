@@ -153,7 +153,6 @@ from pathlib import Path
 from meshwright.lab import make, state
 from meshwright.spec import load
 step, how = sys.argv[3], int(sys.argv[4])
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would be born deaf to it
 real = make.inside
 def inside(pid, userns, program, kind, document):
     if kind == step:
