@@ -8,6 +8,8 @@ from typing import Any
 from meshwright.desired.resource import Resource
 
 Manifest = dict[str, Any]
+ANNOTATIONS = 256 * 1024
+"""Bytes that all annotations of one object may have, names and values (Kubernetes API, ObjectMeta)."""
 
 
 def id_of(manifest: Mapping[str, Any]) -> str:

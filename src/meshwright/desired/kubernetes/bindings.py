@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from meshwright.desired.manifest import Manifest
+from meshwright.desired.manifest import ANNOTATIONS, Manifest
 from meshwright.desired.names import BINDINGS, LOST, MESH, PREFIX
 
 Binding = Mapping[str, Any]
@@ -24,8 +24,7 @@ SMALL = 4096
 """Bytes up to which one is kept whole; of a larger one what gives rights, and not what is written beside it."""
 LONGEST = 253
 """Letters of a name. The server takes longer ones, which are good for nothing but keeping us from deleting them."""
-_LARGEST = 256 * 1024  # bytes of all annotations of one object, as the API server counts them
-_SPARE = 48 * 1024  # of these, for the names of what is lost and for what the mesh itself writes there
+_SPARE = 48 * 1024  # of ANNOTATIONS, for the names of what is lost and for what the mesh itself writes there
 _NAMES = 24 * 1024  # bytes
 _MORE = "..."
 
@@ -85,7 +84,7 @@ def merged(notes: Mapping[str, str], live: Iterable[Binding], namespace: str) ->
 
 def _room(notes: Mapping[str, str]) -> int:
     others = sum(_bytes(k) + _bytes(v) for k, v in notes.items() if k not in (BINDINGS, LOST))
-    return min(ROOM, _LARGEST - _SPARE - others)
+    return min(ROOM, ANNOTATIONS - _SPARE - others)
 
 
 def _slim(manifest: Manifest) -> Manifest:

@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from meshwright.desired.manifest import Manifest
+from meshwright.desired.manifest import ANNOTATIONS, Manifest
 from meshwright.desired.names import QUARANTINE, WAS
 
 Workload = Mapping[str, Any]
 MOST = 2**31 - 1
-ANNOTATIONS = 256 * 1024
-"""Bytes that the annotations of one object may have together."""
 _label_value = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?").fullmatch
 
 
@@ -113,7 +111,7 @@ def lost(change: Manifest) -> list[str]:
 
 
 def _in_the_way(found: Mapping[str, str], was: str | None) -> list[str]:
-    """What has to go so that WAS has room. The limit counts the bytes of all names and values (ObjectMeta)."""
+    """What has to go so that WAS has room."""
     sizes = {name: len(name.encode()) + len(value.encode()) for name, value in found.items() if name != WAS}
     left = sum(sizes.values()) + len(WAS) + len(was or "")
     gone = []
