@@ -267,6 +267,24 @@ def test_bindings_that_nobody_can_keep_are_gone_and_named(house: House) -> None:
     assert house.run("get", "secrets", "-n", space, token=robot).returncode == 0
 
 
+def test_annotations_without_room_for_ours_keep_nothing_running(house: House) -> None:
+    space, fat = house.space("ann"), "x" * 262_135
+    web = about("Deployment", "heavy", "apps/v1", spec={"replicas": 2, **selected("heavy")})
+    house.make(*placed(space, {**web, "metadata": {**web["metadata"], "annotations": {"fat": fat, "thin": "1"}}}))
+    house.out.add("ann")
+    with house.connected() as cluster:
+        assert house.apply(cluster) == []
+        assert any("deployment" in text and "are gone: fat" in text for text in cluster.warnings)
+    asleep = house.get("ann", "deployment/heavy")
+    assert asleep["spec"]["replicas"] == 0
+    assert asleep["metadata"]["annotations"].get("thin") == "1"
+    assert house.left() == []
+    house.out.clear()
+    assert house.apply() == []
+    assert house.get("ann", "deployment/heavy")["spec"]["replicas"] == 2
+    assert house.left() == []
+
+
 def test_a_name_that_fits_into_no_url_keeps_nobody_in(house: House) -> None:
     """The server makes such a binding, and nobody can ask it for it by name; a policy of ours refuses it."""
     space = house.space("ann")
