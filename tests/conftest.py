@@ -12,8 +12,9 @@ from controlplane import ControlPlane
 from meshwright.io.host import Namespace
 from support import machine
 
-# A background job of a shell is born deaf to ^C, and so would be all that it starts.
+# A background job of a shell is born deaf to ^C, one of nohup to a hangup, and so would be all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

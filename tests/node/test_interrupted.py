@@ -102,6 +102,14 @@ def test_two_at_once(fresh: House) -> None:
     assert programs(fresh) == dict.fromkeys(PROGRAMS, 1)
 
 
+def test_what_was_started_and_not_written_down_is_known_all_the_same(fresh: House) -> None:
+    before = fresh.pids()
+    (fresh.state / "kubernetes/programs.json").unlink()
+    fresh.up()
+    assert fresh.pids() == before
+    assert programs(fresh) == dict.fromkeys(PROGRAMS, 1)
+
+
 def test_down_after_all_that_leaves_nothing(fresh: House) -> None:
     interrupted(fresh, "looking around", 0.0)
     ours = inhabitants(fresh.lab.state.pid)

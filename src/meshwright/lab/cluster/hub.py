@@ -54,6 +54,7 @@ def up(lab: Lab, mesh: Mesh, found: Programs, tell: Tell = silent) -> str:
 def _up(lab: Lab, mesh: Mesh, found: Programs, tell: Tell) -> str:
     wanted = site.plane(lab.directory, mesh)
     runner = _runner(lab, wanted.folder)
+    runner.recover(wanted.folder / "log")
     if wanted.folder.exists() and not site.same(wanted):
         tell(Progress("the hub has other addresses: a new control plane, without what the old one knew"))
         runner.stop()

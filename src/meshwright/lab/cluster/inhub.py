@@ -41,6 +41,12 @@ class InHub:
             )
         self._note(name, int(done.out))
 
+    def recover(self, logs: Path) -> None:
+        """Know also what an interrupted command started and could not write down: ports are theirs already."""
+        for file in sorted(logs.glob("*.pid")):
+            if not self.alive(file.stem):
+                self._found(file.stem, file.with_suffix(""))
+
     def _note(self, name: str, inner: int) -> None:
         pid = _outer(self.lab.state.pid, inner)
         self._known[name] = {"pid": pid, "started": state.started(pid)}
