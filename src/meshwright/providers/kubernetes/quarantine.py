@@ -28,6 +28,7 @@ from meshwright.plan.text import printable
 from meshwright.providers.base import Result
 from meshwright.providers.kubernetes import inside
 from meshwright.providers.kubernetes.look import offboarded
+from meshwright.providers.kubernetes.write import QUOTA_SETTLES, patiently
 
 WRITER = f"{PREFIX}quarantine"
 """Our field manager here: what it sets is not the mesh's, which would take back what it no longer declares."""
@@ -43,8 +44,6 @@ QUIET = 0.5
 NEW_POLICY = 3.0
 """... and where the policy that refuses them was written just now: the API server reads policies every second."""
 SHOWN = 5
-SETTLE = 15.0
-"""Seconds in which the quota controller must have seen a new quota, which holds only then."""
 
 
 def mine(attrs: Mapping[str, Any], mesh: str) -> bool:
@@ -336,7 +335,7 @@ def _set(job: _Job, wanted: Mapping[str, Any], decide: Callable[[Object], Manife
 
 def _await_quota(job: _Job) -> None:
     """The quota holds only when its controller has seen it."""
-    end = time.monotonic() + SETTLE
+    end = time.monotonic() + QUOTA_SETTLES
     while True:
         quota = job.cluster.get(f"{job.path}/resourcequotas/{QUOTA}")
         if ((quota.get("status") or {}).get("hard") or {}).get("pods") == "0":
@@ -359,18 +358,13 @@ def _empty(job: _Job) -> None:
 
 
 def _create(job: _Job, wanted: Mapping[str, Any]) -> None:
-    """Put a RoleBinding back. A quota that is new refuses everything until its controller has seen it."""
-    end = time.monotonic() + SETTLE
-    while True:
-        try:
-            job.cluster.create(inside.BINDING.collection(job.name), dict(wanted), manager=WRITER)
-            return
-        except ClusterError as error:
-            if error.reason == "AlreadyExists":
-                return
-            if error.status != 403 or "status unknown for quota" not in error.message or time.monotonic() > end:
-                raise
-        time.sleep(0.2)
+    """Put a RoleBinding back."""
+    path = inside.BINDING.collection(job.name)
+    try:
+        patiently(lambda: job.cluster.create(path, dict(wanted), manager=WRITER))
+    except ClusterError as error:
+        if error.reason != "AlreadyExists":
+            raise
 
 
 def _unmark(job: _Job) -> None:

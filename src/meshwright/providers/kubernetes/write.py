@@ -109,19 +109,8 @@ class Writer:
 
     def _create(self, where: Place, wanted: Attrs) -> Attrs:
         """Without force: whoever took the name meanwhile keeps it, and is named."""
-        got = self._patiently(lambda: self.cluster.apply(where.path, dict(wanted), manager=MANAGER))
+        got = patiently(lambda: self.cluster.apply(where.path, dict(wanted), manager=MANAGER))
         return project.view(_typed(got, where), wanted).attrs
-
-    def _patiently(self, ask: Callable[[], Object]) -> Object:
-        end = time.monotonic() + QUOTA_SETTLES
-        while True:
-            try:
-                return ask()
-            except ClusterError as error:
-                unknown = error.status == 403 and "status unknown for quota" in error.message
-                if not unknown or time.monotonic() > end:
-                    raise
-            time.sleep(0.2)
 
     def _update(self, where: Place, wanted: Attrs, live: Object) -> Attrs:
         known = _Known(live)
@@ -222,6 +211,19 @@ class Writer:
                     f"see kubectl get namespace {where.name} -o yaml, under status.conditions",
                 )
             time.sleep(0.5)
+
+
+def patiently(ask: Callable[[], Object]) -> Object:
+    """Ask again while a quota is so new that it refuses everything: its controller has not seen it."""
+    end = time.monotonic() + QUOTA_SETTLES
+    while True:
+        try:
+            return ask()
+        except ClusterError as error:
+            unknown = error.status == 403 and "status unknown for quota" in error.message
+            if not unknown or time.monotonic() > end:
+                raise
+        time.sleep(0.2)
 
 
 def _moved(id: str, how: str) -> ConflictError:
