@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import booted
 import controlplane
 from controlplane import ControlPlane
 from meshwright.io.host import Namespace
@@ -29,6 +30,13 @@ def cluster() -> Iterator[ControlPlane]:
     """A real API server. Tests share it: each cleans up after itself, or uses names of its own."""
     with controlplane.running() as plane:
         yield plane
+
+
+@pytest.fixture(scope="module")
+def booted_hub() -> Iterator[booted.Hub]:
+    """A hub with real systemd and sshd, without anything of ours, for the tests of one file."""
+    with booted.site() as site, booted.hub(site) as hub:
+        yield hub
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -45,6 +45,11 @@ class Host(Protocol):
         """Write a whole file atomically; nobody ever sees half of it, or sees it with a wider mode."""
         ...
 
+    def fresh(self) -> Host | None:
+        """The same machine over a new connection, which shares nothing with those that are open; None where no network
+        lies between."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Local:
@@ -58,6 +63,9 @@ class Local:
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
         put(self, path, data, mode)
+
+    def fresh(self) -> Host | None:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,9 @@ class Namespace:
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
         put(self, path, data, mode)
+
+    def fresh(self) -> Host | None:
+        return None
 
 
 def put(host: Host, path: str, data: bytes, mode: int) -> None:
