@@ -126,7 +126,8 @@ class Hub:
             self.machine = subprocess.Popen(
                 ["systemd-nspawn", "-q", "-D", str(self.root), "--boot", f"--machine=hub-{os.getpid()}",
                  f"--network-namespace-path=/proc/{self.holder.pid}/ns/net", "--register=no", "--keep-unit",
-                 "--bind=/dev/net/tun", "--capability=CAP_NET_ADMIN", "--resolv-conf=off", "--timezone=off", *self.extra,
+                 "--bind=/dev/net/tun", "--capability=CAP_NET_ADMIN", "--resolv-conf=off", "--timezone=off",
+                 *self.extra,
                  "systemd.unit=multi-user.target"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
