@@ -13,7 +13,8 @@ from pathlib import Path
 
 from meshwright.io.host import Namespace
 
-# A machine of its own: private /run, /etc (a layer over the real one, without its keys and units), /proc and /sys.
+# A machine of its own: private /run, /etc (a layer over the real one, without its keys and units), /var/lib/meshwright,
+# /proc and /sys.
 SETUP = """
 set -e
 mount --make-rprivate /
@@ -23,6 +24,9 @@ mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/e
 mkdir -p /etc/wireguard /etc/systemd/system /etc/meshwright /etc/sysctl.d
 for d in /etc/wireguard /etc/systemd/system /etc/meshwright /etc/sysctl.d; do mount -t tmpfs -o mode=755 tmpfs $d; done
 chmod 700 /etc/wireguard
+mkdir -p /run/lib/upper/meshwright /run/lib/work
+mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/run/lib/upper,workdir=/run/lib/work /var/lib
+mount -t tmpfs -o mode=755 tmpfs /var/lib/meshwright
 mount -t sysfs sysfs /sys 2>/dev/null || true
 ip link set lo up
 echo ready

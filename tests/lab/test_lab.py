@@ -42,16 +42,17 @@ def said(running: Lab, host: str, *argv: str) -> str:
 
 
 def test_up_and_down_leave_nothing(tmp_path: Path, folder: Path) -> None:
-    before, real = mounts(), sorted(p.name for p in Path("/etc").iterdir())
+    before, real = mounts(), sorted(p.name for place in ("/etc", "/var/lib") for p in Path(place).iterdir())
     running = lab.up(small(tmp_path), folder)
     assert processes(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "state.json").stat().st_mode & 0o777 == 0o600
     running.host("hub").run(["sh", "-c", "echo ours > /etc/wireguard/x; echo ours > /etc/x; echo > /etc/sysctl.d/x"])
+    assert running.host("hub").run(["touch", "/var/lib/meshwright/x"]).code == 0
     assert lab.down(folder)
     assert processes(folder) == []
     assert mounts() == before
-    assert sorted(p.name for p in Path("/etc").iterdir()) == real
+    assert sorted(p.name for place in ("/etc", "/var/lib") for p in Path(place).iterdir()) == real
     assert [p.name for p in tmp_path.iterdir()] == ["mesh.yaml"]
     assert not lab.down(folder)
 

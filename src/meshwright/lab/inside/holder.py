@@ -20,7 +20,10 @@ from . import kernel
 
 SPEC = "/run/responder.json"
 # The machine's own secrets and units must not be seen in the lab, and the lab's must not get out.
-PRIVATE = (("wireguard", 0o700), ("meshwright", 0o700), ("systemd/system", 0o755), ("sysctl.d", 0o755))
+PRIVATE = {
+    "/etc": (("wireguard", 0o700), ("meshwright", 0o700), ("systemd/system", 0o755), ("sysctl.d", 0o755)),
+    "/var/lib": (("meshwright", 0o755),),
+}
 LIMIT = 512
 
 
@@ -30,7 +33,10 @@ def isolate(name: str, files: dict[str, str]) -> int:
     kernel.unshare(kernel.NEWNET | kernel.NEWNS | kernel.NEWUTS)
     socket.sethostname(name[:63])
     kernel.mount("none", "/", "", kernel.MS_REC | kernel.MS_PRIVATE)
-    _etc(Path("/run/lab") / name, files)
+    base = Path("/run/lab") / name
+    shutil.rmtree(base, ignore_errors=True)  # a host of that name that is gone left its own behind
+    for number, place in enumerate(PRIVATE):
+        _own(place, base / str(number), files if place == "/etc" else {})
     safe = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
     kernel.mount("proc", "/proc", "proc", safe)
     kernel.mount("sysfs", "/sys", "sysfs", safe)
@@ -56,47 +62,46 @@ def _quick_neighbours() -> None:
                 Path(f"/proc/sys/net/ipv6/conf/{scope}/{key}").write_text("0")
 
 
-def _etc(base: Path, files: dict[str, str]) -> None:
-    """A writable /etc of the host's own: an overlay in memory, or a folder of links where overlays are refused."""
-    shutil.rmtree(base, ignore_errors=True)  # a host of that name that is gone left its own behind
+def _own(place: str, base: Path, files: dict[str, str]) -> None:
+    """A writable copy of a folder: an overlay in memory, or a folder of links where overlays are refused."""
     for folder in ("upper", "work", "farm"):
         (base / folder).mkdir(parents=True)
     upper = base / "upper"
-    _fill(upper, files)
+    _fill(upper, place, files)
     for extra in ("", ",userxattr"):
         try:
             kernel.mount(
-                "overlay", "/etc", "overlay", 0, f"lowerdir=/etc,upperdir={upper},workdir={base / 'work'}{extra}"
+                "overlay", place, "overlay", 0, f"lowerdir={place},upperdir={upper},workdir={base / 'work'}{extra}"
             )
         except OSError:
             continue
         break
     else:
-        _farm(base / "farm", files)
-    for name, mode in PRIVATE:
-        kernel.mount("private", f"/etc/{name}", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"mode={mode:o}")
+        _farm(base / "farm", place, files)
+    for name, mode in PRIVATE[place]:
+        kernel.mount("private", f"{place}/{name}", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"mode={mode:o}")
 
 
-def _fill(folder: Path, files: dict[str, str]) -> None:
-    for name, mode in PRIVATE:
+def _fill(folder: Path, place: str, files: dict[str, str]) -> None:
+    for name, mode in PRIVATE[place]:
         (folder / name).mkdir(mode=mode, parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / name).write_text(text)
 
 
-def _farm(farm: Path, files: dict[str, str]) -> None:
-    _fill(farm, files)
+def _farm(farm: Path, place: str, files: dict[str, str]) -> None:
+    _fill(farm, place, files)
     real = farm / ".real"
     real.mkdir()
-    kernel.mount("/etc", str(real), "", kernel.MS_BIND | kernel.MS_REC)
+    kernel.mount(place, str(real), "", kernel.MS_BIND | kernel.MS_REC)
     with contextlib.suppress(
         OSError
     ):  # locked flags of a user namespace: then an ordinary user cannot write there anyway
         kernel.mount("none", str(real), "", kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY)
     for entry in real.iterdir():
         if not (farm / entry.name).exists():
-            (farm / entry.name).symlink_to(f"/etc/.real/{entry.name}")
-    kernel.mount(str(farm), "/etc", "", kernel.MS_BIND | kernel.MS_REC)
+            (farm / entry.name).symlink_to(f"{place}/.real/{entry.name}")
+    kernel.mount(str(farm), place, "", kernel.MS_BIND | kernel.MS_REC)
 
 
 def run(name: str) -> None:
