@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,8 @@ OPERATOR, HUB = "192.0.2.1", "192.0.2.10"
 PASSWORD = "correct horse"  # of the user `admin`, for sudo
 USERS = {"admin": "ALL=(ALL) ALL", "keyless": "ALL=(ALL) NOPASSWD: ALL", "nobody2": ""}
 PYTHON = "/usr/bin/python3"
+# Under cgroup v2 each boot gets a group of its own: what an earlier one left behind cannot be entered again.
+OWN_GROUP = 'if [ -e /sys/fs/cgroup/cgroup.procs ]; then mkdir "$0" && echo $$ >"$0/cgroup.procs"; fi; exec "$@"'
 UNWANTED = ("systemd-logind", "getty@tty1", "console-getty", "systemd-resolved", "systemd-networkd", "nftables")
 RESTART = 133  # what nspawn ends with when the machine inside asks for a reboot
 
@@ -98,6 +100,10 @@ class Hub:
         return ["ssh", "-F", str(self.config), "hub"]
 
     @property
+    def group(self) -> Path:
+        return Path(f"/sys/fs/cgroup/hub-{os.getpid()}-{self.boots}")
+
+    @property
     def init(self) -> int:
         """The pid, seen from here, of the machine's systemd."""
         assert self.machine
@@ -124,7 +130,8 @@ class Hub:
         self.site.wire(self.holder.pid, HUB)
         with (self.site.folder / "console.log").open("ab") as log:
             self.machine = subprocess.Popen(
-                ["systemd-nspawn", "-q", "-D", str(self.root), "--boot", f"--machine=hub-{os.getpid()}",
+                ["sh", "-c", OWN_GROUP, str(self.group),
+                 "systemd-nspawn", "-q", "-D", str(self.root), "--boot", f"--machine=hub-{os.getpid()}",
                  f"--network-namespace-path=/proc/{self.holder.pid}/ns/net", "--register=no", "--keep-unit",
                  "--bind=/dev/net/tun", "--capability=CAP_NET_ADMIN", "--resolv-conf=off", "--timezone=off",
                  *self.extra,
@@ -159,6 +166,9 @@ class Hub:
         if self.holder:
             self.holder.kill()
             self.holder.wait(10)
+        for folder, _, _ in os.walk(self.group, topdown=False):
+            with suppress(OSError):  # a process that is not quite gone: the group is empty and harmless
+                Path(folder).rmdir()
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """A file of the machine, also while it is off."""
