@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -39,6 +39,16 @@ class Output:
     def __init__(self, settings: Settings, json: bool) -> None:
         self.settings = settings
         self.json = json
+        self._hidden: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def secret(self, question: str) -> str:
+        """What somebody types on the terminal, unseen."""
+        typed: str = click.prompt(question, prompt_suffix="", hide_input=True, err=True, default="", show_default=False)
+        return typed
+
+    def lend(self) -> AbstractContextManager[None]:
+        """The terminal is the block's own: progress is not drawn meanwhile."""
+        return self._hidden()
 
     def result(self, data: Mapping[str, Any], text: str, error: MeshwrightError | None = None) -> int:
         """Print what a command found, and the error it ends with, if any. Returns the exit code."""
@@ -89,8 +99,12 @@ class Output:
         if colourful(sys.stderr) and not self.settings.verbose:
             from meshwright.cli.render import drawn
 
-            with drawn() as tell:
-                yield tell
+            with drawn() as (tell, hidden):
+                self._hidden = hidden
+                try:
+                    yield tell
+                finally:
+                    self._hidden = nullcontext
         else:
             yield self._tell
 

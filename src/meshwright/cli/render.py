@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -14,8 +14,11 @@ from meshwright.events import Progress as Step
 
 
 @contextmanager
-def drawn() -> Iterator[Tell]:
-    """A line with a spinner, and a bar where the number of things is known; failures stay on the screen."""
+def drawn() -> Iterator[tuple[Tell, Callable[[], AbstractContextManager[None]]]]:
+    """A line with a spinner, and a bar where the number of things is known; failures stay on the screen.
+
+    The second is a block for which nothing is drawn: somebody else has the terminal.
+    """
     columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("", total=None)
@@ -32,4 +35,12 @@ def drawn() -> Iterator[Tell]:
                     progress.advance(task)
                     progress.console.print(event_line(event, False), markup=False, highlight=False, style="red")
 
-        yield tell
+        @contextmanager
+        def hidden() -> Iterator[None]:
+            progress.stop()
+            try:
+                yield
+            finally:
+                progress.start()
+
+        yield tell, hidden

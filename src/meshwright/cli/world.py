@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,9 @@ def world(out: Output) -> World:
     chosen = meshfile.mesh(out)
     if out.settings.lab:
         return in_lab(chosen)
-    places = table.real(chosen, meshfile.folder(out))
+    # who cannot be asked on a terminal must have said everything in files
+    asked = out if sys.stdin.isatty() and sys.stderr.isatty() and not out.json else None
+    places = table.real(chosen, meshfile.folder(out), asked)
     return World(chosen, places, table.providers(chosen, places))
 
 

@@ -12,6 +12,7 @@ import marshal
 import re
 import secrets
 import sys
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,9 +23,17 @@ from typing import Any, Literal, Protocol
 
 from meshwright.errors import HostError
 from meshwright.io import process
-from meshwright.io.process import Done
+from meshwright.io.process import Done, Overdue
 
 Action = Literal["start", "stop", "restart", "reload", "enable", "disable", "status", "daemon-reload"]
+
+
+class Lost(HostError):
+    """The connection broke while the far side may have been at work: what it did is not known."""
+
+
+class NoPython(HostError):
+    """The machine was reached, and has no Python that can run hubd."""
 
 
 class Host(Protocol):
@@ -105,8 +114,15 @@ def service(host: Host, name: str, action: Action) -> dict[str, Any]:
     return remote(host, "service", {"name": name, "action": action})
 
 
-# Reads one JSON document from stdin and hands it to hubd's loader; all it has to know is where the loader is.
-BOOT = "import json,sys;d=json.load(sys.stdin.buffer);exec(compile(d['boot'],'boot.py','exec'),{'document':d})"
+# Reads one JSON document from stdin and hands it to hubd's loader; all it has to know is where the loader is. Without
+# a ' \\ ! so that any login shell passes it on (io/ssh.py).
+BOOT = (
+    "import sys,json,zlib;"
+    'sys.version_info>=(3,7) or sys.exit("meshwright: too old a Python: %d.%d"%sys.version_info[:2]);'
+    'b=sys.stdin.buffer.read();d=json.loads((b if b[:1]==b"{" else zlib.decompress(b)).decode());'
+    'exec(compile(d["boot"],"boot.py","exec"),{"document":d})'
+)
+READS = frozenset({"read"})
 
 
 def remote(host: Host, operation: str, payload: dict[str, Any], *, timeout: float = 120) -> dict[str, Any]:
@@ -116,14 +132,28 @@ def remote(host: Host, operation: str, payload: dict[str, Any], *, timeout: floa
     its words never holds the payload: keys are taken out.
     """
     mark = secrets.token_hex(16)
+    near = isinstance(host, Local | Namespace)
     # the same interpreter takes hubd compiled, which spares it most of the time of a call
-    same = isinstance(host, Local | Namespace) and host.python == sys.executable
-    hubd = {"code": _code()} if same else {"modules": _modules()}
+    hubd = {"code": _code()} if near and host.python == sys.executable else {"modules": _modules()}
     document = {"boot": _boot(), **hubd, "mark": mark, "operation": operation, "payload": payload}
-    done = host.run([host.python, "-I", "-c", BOOT], stdin=json.dumps(document).encode(), timeout=timeout)
+    data = json.dumps(document).encode()
+    try:
+        # a few milliseconds for a third of the bytes: worth it on any network, and nothing but work without one
+        done = host.run(
+            [host.python, "-I", "-c", BOOT], stdin=data if near else zlib.compress(data, 1), timeout=timeout
+        )
+    except (Lost, Overdue) as error:
+        if operation not in READS:
+            error.message += f" in the middle of `{operation}`; what was done there is not known"
+            error.hint = "run `meshwright plan`: it shows what is left to do"
+        raise
     answer = _unframe(done.out, mark.encode())
     if answer is None:
-        raise HostError(f"{host.name}: {operation}: {_last_line(done)}", _hint(done))
+        if _lacks_python(done):
+            raise NoPython(
+                f"{host.name}: {operation}: {_last_line(done)}", "install python3 (3.9 or newer) on that machine"
+            )
+        raise HostError(f"{host.name}: {operation}: {_last_line(done)}", _hint())
     if "error" in answer:
         raise HostError(f"{host.name}: {public(answer['error'])}", public(answer.get("hint", "")))
     result: dict[str, Any] = answer["result"]
@@ -173,10 +203,14 @@ def _last_line(done: Done) -> str:
     return public(lines[-1])[:300] if lines else f"ended with code {done.code} and said nothing"
 
 
-def _hint(done: Done) -> str:
-    if done.code in {126, 127} or "No such file" in done.err:
-        return "install python3 (3.9 or newer) on that machine"
+def _hint() -> str:
     return "this is likely a bug of meshwright; run the command again and report the line above"
+
+
+def _lacks_python(done: Done) -> bool:
+    said = done.err
+    missing = "not found" in said or "No such file" in said
+    return (done.code in {1, 126, 127} and missing and "python" in said) or "meshwright: too old a Python" in said
 
 
 _KEY = re.compile(r"[A-Za-z0-9+/]{42,43}=|[0-9a-f]{64}")

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from meshwright.errors import HostError
 
@@ -25,14 +26,31 @@ class Done:
     err: str
 
 
-def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60, env: Mapping[str, str] | None = None) -> Done:
+class Overdue(HostError):
+    """It was still running when its time was over, and was killed."""
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    timeout: float = 60,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Done:
     """Run a program to its end. HostError when it is missing or overstays `timeout` (seconds); then it is killed."""
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         source.write(stdin)
         source.seek(0)
         try:
             process = subprocess.Popen(
-                list(argv), stdin=source, stdout=out, stderr=err, env=_environment(env), start_new_session=True
+                list(argv),
+                stdin=source,
+                stdout=out,
+                stderr=err,
+                env=_environment(env),
+                cwd=folder,
+                start_new_session=True,
             )
         except FileNotFoundError:
             raise HostError(f"{argv[0]} is not installed", f"install the program {argv[0]}") from None
@@ -46,13 +64,24 @@ def run(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60, env: Ma
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             if isinstance(error, subprocess.TimeoutExpired):
-                raise HostError(
+                raise Overdue(
                     f"{argv[0]} did not finish within {timeout:g} s", "look at the machine's load and try again"
                 ) from None
             raise
         out.seek(0)
         err.seek(0)
         return Done(code, out.read(), err.read().decode(errors="replace"))
+
+
+def foreground(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+    """Run a program that talks to the user on his terminal, for as long as he likes; what it prints is lost."""
+    try:
+        with subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=_environment(env)
+        ) as p:
+            return p.wait()
+    except FileNotFoundError:
+        raise HostError(f"{argv[0]} is not installed", f"install the program {argv[0]}") from None
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
-from meshwright.errors import HostError
-from meshwright.io import cluster
+from meshwright.io import cluster, secret
 from meshwright.io.cluster import Cluster
 from meshwright.io.host import Host, Local
-from meshwright.io.process import Done
+from meshwright.io.ssh import Ssh, Terminal
 from meshwright.providers.base import Provider
 from meshwright.providers.files import Files
 from meshwright.providers.hub import Hub
@@ -39,12 +40,15 @@ class Places:
     young: bool = False
 
 
-def real(mesh: Mesh, folder: Path) -> Places:
-    """The house itself, as the mesh file in `folder` describes it."""
+def real(mesh: Mesh, folder: Path, terminal: Terminal | None = None) -> Places:
+    """The house itself, as the mesh file in `folder` describes it. terminal: who is asked for passwords."""
     gateway = mesh.gateway
+    default = str(mesh.hub.address)
     return Places(
-        hub=_host(mesh.hub.connection),
-        gateway=(_host(gateway.connection), gateway.wan) if isinstance(gateway, NftablesSection) else None,
+        hub=_host(mesh.hub.connection, default, folder, terminal, "hub.connection"),
+        gateway=(_host(gateway.connection, default, folder, terminal, "gateway.connection"), gateway.wan)
+        if isinstance(gateway, NftablesSection)
+        else None,
         secrets=folder / mesh.secrets.directory,
         clients=folder / mesh.files.clients,
         services={},
@@ -66,26 +70,25 @@ def providers(mesh: Mesh, places: Places) -> dict[str, Provider]:
     return out
 
 
-def _host(connection: Connection | None) -> Host:
-    return Local() if connection and connection.kind == "local" else _OverSsh()
+def _host(connection: Connection | None, default: str, folder: Path, terminal: Terminal | None, key: str) -> Host:
+    """key: the connection's place in the mesh file, for messages."""
+    if connection is None:
+        return Ssh(default, become=True, terminal=terminal, config=_config())
+    if connection.kind == "local":
+        return Local()
+    source = connection.become_password
+    return Ssh(
+        connection.host or default,
+        connection.user,
+        connection.port,
+        connection.become,
+        cache(partial(secret.read, source, folder, f"{key}.become_password")) if source else None,
+        terminal,
+        _config(),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _OverSsh:
-    """A host that cannot be reached yet. It says so when it is asked, not before: the cluster can do without it."""
-
-    name: str = "the hub"
-    python: str = ""
-
-    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Done:
-        raise HostError(
-            "the hub is reached over ssh, which this version cannot do yet",
-            "run meshwright on the hub itself with `connection: {kind: local}` under hub, try the mesh with --lab, or"
-            " leave the hub out with --only kubernetes",
-        )
-
-    def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
-        self.run([])
-
-    def fresh(self) -> Host | None:
-        return None
+def _config() -> Path | None:
+    """Another ssh config than the user's own, for tests and automation."""
+    named = os.environ.get("MESHWRIGHT_SSH_CONFIG")
+    return Path(named) if named else None

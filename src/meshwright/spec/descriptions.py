@@ -55,6 +55,7 @@ _CLASSES: dict[str, dict[str, str]] = {
         "user": "User to log in as.",
         "port": "Port of the SSH server.",
         "become": "Whether to become root by sudo.",
+        "become_password": "Where sudo's password comes from; left out, sudo must need none, or a terminal is asked.",
     },
     "NextHub": {
         "interface": "Interface that runs beside the present one.",

@@ -224,6 +224,7 @@ class Connection(_Model):
     user: str | None = None
     port: Port | None = None
     become: Flag = False
+    become_password: SecretSource | None = None
 
 
 class NextHub(_Model):
