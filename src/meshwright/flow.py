@@ -14,11 +14,12 @@ from meshwright import discover
 from meshwright.desired.facts import Facts
 from meshwright.desired.resource import Resource, fill
 from meshwright.desired.state import known, state
-from meshwright.errors import ConflictError, GuardError
+from meshwright.errors import ConflictError, GuardError, MeshwrightError, PartlyApplied
 from meshwright.events import Changed, Checked, Failed, Started, Tell
 from meshwright.io.cluster import Cluster
 from meshwright.plan import plan
 from meshwright.plan.plan import Change, Plan
+from meshwright.plan.text import printable
 from meshwright.providers.base import Provider, Result
 from meshwright.providers.hub import Hub
 from meshwright.providers.table import Places
@@ -159,6 +160,40 @@ def _done(id: str, batch: Mapping[str, Change], results: Mapping[str, Result]) -
 def _waiting(change: Change, results: Mapping[str, Result]) -> str:
     failed = [id for id in change.after if id not in results or not results[id].ok]
     return f"not tried: it needs {', '.join(failed)} first"
+
+
+def outcome(todo: Plan, results: Sequence[Result]) -> MeshwrightError | None:
+    """The error that an apply ends with. None where everything was written, and nothing that the file wants is somebody
+    else's.
+    """
+    failed = [result for result in results if not result.ok]
+    if not failed:
+        return _left(todo, results)
+    kind = MeshwrightError if len(failed) == len(results) else PartlyApplied
+    return kind(
+        f"{len(failed)} of {len(results)} changes could not be written",
+        failed[0].hint or "mend what the lines above name, then run apply again: it goes on where this stopped",
+    )
+
+
+def failures(results: Sequence[Result]) -> Iterator[str]:
+    """What could not be written and why. What stopped all of it for one reason is said once."""
+    failed = [result for result in results if not result.ok]
+    why = [f"{r.why}{f' ({r.hint})' if r.hint else ''}" for r in failed]
+    if len(failed) == len(results) > 1 and len(set(why)) == 1:
+        yield f"! all {len(results)} changes: {why[0]}"
+    else:
+        yield from (f"! {result.id}: {text}" for result, text in zip(failed, why, strict=True))
+
+
+def _left(todo: Plan, results: Sequence[Result]) -> MeshwrightError | None:
+    if not todo.conflicts:
+        return None
+    id, first = min(todo.conflicts.items(), key=lambda item: not item[1].hostile)
+    more = f", and {len(todo.conflicts) - 1} more" if len(todo.conflicts) > 1 else ""
+    hostile = "HOSTILE: " if first.hostile else ""
+    kind = PartlyApplied if results else ConflictError
+    return kind(printable(f"{hostile}{id} is somebody else's and was left alone{more}: {first.why}"), first.hint)
 
 
 def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: Tell) -> tuple[Checked, ...]:

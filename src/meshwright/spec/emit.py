@@ -6,6 +6,7 @@ something else; the rest is quoted, and texts of several lines are written as a 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -39,6 +40,11 @@ def text(documents: Iterable[Mapping[str, Any]]) -> str:
     out = yaml.emit(_stream(documents), Dumper=CSafeDumper, width=1 << 30, allow_unicode=True)
     assert isinstance(out, str)
     return out
+
+
+def word(value: str) -> str:
+    """One text of one line, as it stands in YAML that is written by hand."""
+    return value if _style(value) is None else json.dumps(value, ensure_ascii=False)
 
 
 def _stream(documents: Iterable[Mapping[str, Any]]) -> Iterator[Event]:

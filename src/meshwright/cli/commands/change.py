@@ -16,7 +16,6 @@ from meshwright.cli.output import Output
 
 if TYPE_CHECKING:
     from meshwright.cli.world import World
-    from meshwright.errors import MeshwrightError
     from meshwright.flow import View
     from meshwright.plan.plan import Plan
     from meshwright.providers.base import Result
@@ -113,7 +112,7 @@ def apply(
     where, view, todo = _planned(out, systems, adopted)
     if not todo and not (digest and todo.conflicts):
         data = {**_plan_json(todo, view, where), "results": []}
-        return out.result(data, _plan_text(out, todo, view), _left(todo, []))
+        return out.result(data, _plan_text(out, todo, view), flow.outcome(todo, []))
     flow.allow(todo, digest, force)
     out.say(_plan_text(out, todo, view))
     if not (digest or yes):
@@ -206,48 +205,18 @@ def _ask(out: Output) -> None:
 
 
 def _report(out: Output, where: World, view: View, results: Sequence[Result]) -> int:
-    from meshwright.errors import MeshwrightError, PartlyApplied
+    from meshwright import flow
 
     todo = view.todo
-    failed = [result for result in results if not result.ok]
+    error = flow.outcome(todo, results)
     data = {
         **_plan_json(todo, view, where),
         "results": [{"id": r.id, "ok": r.ok, **({} if r.ok else {"why": r.why, "hint": r.hint})} for r in results],
     }
-    if not failed:
-        left = f", left {len(todo.conflicts)} alone that somebody else made" if todo.conflicts else ""
-        text = f"Applied {len(results)} change{'' if len(results) == 1 else 's'}{left}."
-        return out.result(data, text, _left(todo, results))
-    kind = MeshwrightError if len(failed) == len(results) else PartlyApplied
-    text = "\n".join(_failures(failed, len(results)))
-    error = kind(
-        f"{len(failed)} of {len(results)} changes could not be written",
-        failed[0].hint or "mend what the lines above name, then run apply again: it goes on where this stopped",
-    )
-    return out.result(data, out.marked(text), error)
-
-
-def _failures(failed: Sequence[Result], of: int) -> Iterator[str]:
-    """What could not be written and why. What stopped all of it for one reason is said once."""
-    why = [f"{r.why}{f' ({r.hint})' if r.hint else ''}" for r in failed]
-    if len(failed) == of > 1 and len(set(why)) == 1:
-        yield f"! all {of} changes: {why[0]}"
-    else:
-        yield from (f"! {result.id}: {text}" for result, text in zip(failed, why, strict=True))
-
-
-def _left(todo: Plan, results: Sequence[Result]) -> MeshwrightError | None:
-    """The error that apply ends with where what the file wants is still somebody else's; None where nothing is."""
-    from meshwright.errors import ConflictError, PartlyApplied
-    from meshwright.plan.text import printable
-
-    if not todo.conflicts:
-        return None
-    id, first = min(todo.conflicts.items(), key=lambda item: not item[1].hostile)
-    more = f", and {len(todo.conflicts) - 1} more" if len(todo.conflicts) > 1 else ""
-    hostile = "HOSTILE: " if first.hostile else ""
-    kind = PartlyApplied if results else ConflictError
-    return kind(printable(f"{hostile}{id} is somebody else's and was left alone{more}: {first.why}"), first.hint)
+    if not all(result.ok for result in results):
+        return out.result(data, out.marked("\n".join(flow.failures(results))), error)
+    left = f", left {len(todo.conflicts)} alone that somebody else made" if todo.conflicts else ""
+    return out.result(data, f"Applied {len(results)} change{'' if len(results) == 1 else 's'}{left}.", error)
 
 
 def _plan_json(todo: Plan, view: View, where: World) -> dict[str, Any]:

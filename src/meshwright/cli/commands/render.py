@@ -1,7 +1,8 @@
-"""render: the objects of the cluster as plain YAML, for Flux, Argo and kubectl."""
+"""render: the objects of the cluster as plain YAML, for Flux, Argo and kubectl; what Ansible needs for the hub."""
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -30,7 +31,7 @@ DIFFERENT = 2
 @click.option("--kustomize", is_flag=True, help="Also write kustomization.yaml, for kubectl apply -k DIR.")
 @click.pass_obj
 def render(out: Output, /, folder: Path, offline: bool, kustomize: bool, **how: bool) -> int:
-    """Write the objects of the cluster as YAML below DIR, at the paths of `files:`.
+    """Write the objects of the cluster as YAML below DIR, at the paths of `files:`, and a playbook with its inventory.
 
     The same objects that `apply` makes. Files that meshwright did not make are left alone. A kustomization.yaml says
     what belongs into DIR and leaves everything else in it out, so it is written only with --kustomize; once it is
@@ -44,7 +45,7 @@ def render(out: Output, /, folder: Path, offline: bool, kustomize: bool, **how: 
     mark = documents.mark(where.mesh.name)
     parts = _texts(out, where, offline)
     kustomized = kustomize or tree.ours(folder / documents.KUSTOMIZATION, mark)
-    texts = parts | (_kustomization(parts, mark) if kustomized else {})
+    texts = _together(parts, _playbook(out, where, folder), _kustomization(parts, mark) if kustomized else {})
     states = tree.compare(folder, texts, mark)
     if how["check"]:
         return _checked(out, folder, states, list(parts))
@@ -55,7 +56,7 @@ def render(out: Output, /, folder: Path, offline: bool, kustomize: bool, **how: 
     tree.remove(folder, gone)
     said = {path: "removed" if path in gone else state for path, state in states.items()}
     lines = [_listed(said), _counted(said)]
-    if any(state in ("new", "changed", "foreign") for state in states.values()):
+    if any(states[path] in ("new", "changed", "foreign") for path in parts):
         arguments = f"-k {shlex.quote(str(folder))}" if kustomized else _arguments(folder, parts)
         lines.append(f"for kubectl, all at once: kubectl apply --server-side {arguments}")
     if "left over" in said.values():
@@ -64,16 +65,13 @@ def render(out: Output, /, folder: Path, offline: bool, kustomize: bool, **how: 
 
 
 def _texts(out: Output, where: World, offline: bool) -> dict[str, str]:
-    """Path -> the text that the file should have, in the order in which the files can be applied."""
+    """Path -> the text of a file of the cluster, in the order in which the files can be applied."""
     from meshwright.desired import documents, state
-    from meshwright.errors import MeshwrightError
     from meshwright.spec import emit
 
     mesh = where.mesh
     if mesh.kubernetes is None:
-        raise MeshwrightError(
-            "the file has no kubernetes section, so there is nothing to render", "add `kubernetes: {}` to it"
-        )
+        return {}
     wanted = state.state(mesh, _facts(out, where, offline))
     if shut := sorted(id.rpartition("/")[2] for id in wanted if id.startswith("kubernetes/quarantine/")):
         out.note(
@@ -85,16 +83,33 @@ def _texts(out: Output, where: World, offline: bool) -> dict[str, str]:
     return {path: first + emit.text(manifests) for path, manifests in found.items()}
 
 
+def _playbook(out: Output, where: World, folder: Path) -> dict[str, str]:
+    """The same of Ansible's files."""
+    from meshwright.cli import meshfile
+    from meshwright.desired import documents, playbook
+
+    start = (folder / playbook.paths(where.mesh)[1]).resolve().parent
+    file = os.path.relpath(meshfile.path(out).resolve(), start)
+    first = _first_line(documents.mark(where.mesh.name))
+    return {path: first + text for path, text in playbook.texts(where.mesh, file).items()}
+
+
 def _kustomization(parts: Iterable[str], mark: str) -> dict[str, str]:
     from meshwright.desired import documents
-    from meshwright.errors import MeshwrightError
     from meshwright.spec import emit
 
-    if documents.KUSTOMIZATION in parts:
-        raise MeshwrightError(
-            f"{documents.KUSTOMIZATION} is the path of objects in `files:`", "give that part another path there"
-        )
     return {documents.KUSTOMIZATION: _first_line(mark) + emit.text([documents.kustomization(parts)])}
+
+
+def _together(*parts: Mapping[str, str]) -> dict[str, str]:
+    from meshwright.errors import MeshwrightError
+
+    found = Counter(path for each in parts for path in each)
+    if twice := [path for path, count in found.items() if count > 1]:
+        raise MeshwrightError(
+            f"two parts of the mesh are written to {twice[0]}", "give one of them another path in `files:`"
+        )
+    return {path: text for each in parts for path, text in each.items()}
 
 
 def _first_line(mark: str) -> str:
