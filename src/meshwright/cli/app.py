@@ -43,6 +43,7 @@ COMMANDS = {
     "verify": Entry("prove:verify", "Prove that the mesh is what the file says."),
     "audit": Entry("prove:audit", "Prove that nobody may do more in the cluster than the file says."),
     "status": Entry("prove:status", "Show who is connected."),
+    "import": Entry("adopt:adopt", "Make a mesh file of a hub that is there already; keys are kept."),
     "peer": Entry("peer:peer", "Friends: add, remove, disable, enable, rename, list, conf, qr."),
     "lab": Entry("lab:lab", "The mesh on this one machine: up, down, exec, status, verify."),
     "completion": Entry("about:completion", "Print the completion script of a shell."),

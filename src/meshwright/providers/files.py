@@ -122,6 +122,26 @@ class Files:
         return change.wanted
 
 
+def keep(secrets: Path, private: Mapping[str, Secret], preshared: Mapping[str, Secret]) -> None:
+    """Store keys that came from elsewhere, by label, as if they had been made here. No other key is ever replaced:
+    then ConflictError, and nothing is written.
+    """
+    wanted = {secrets / "keys" / f"{label}.key": key for label, key in private.items()}
+    wanted |= {secrets / "preshared" / f"{label}.key": key for label, key in preshared.items()}
+    if not wanted:
+        return
+    files.private_directory(secrets)
+    with files.lock(secrets / ".lock", str(secrets)):
+        there = {path: text for path in wanted if (text := files.read_private(path))}
+        for path, text in there.items():
+            if Secret(text) != wanted[path]:
+                raise ConflictError(f"{path} is there already and holds another key", "move it away, then try again")
+        for path, key in wanted.items():
+            if path not in there:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                files.write(path, key.reveal().encode() + b"\n")
+
+
 def rename(secrets: Path, labels: Mapping[str, str]) -> list[str]:
     """Give the stored keys of devices their new labels (old -> new), so that a friend's .conf goes on working.
 

@@ -1,0 +1,213 @@
+"""Whatever is imported: a mesh file that passes check, or one clear error; never a traceback, a hang or a lost peer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from meshwright import adopt, keys
+from meshwright.adopt.meshfile import Answers, write
+from meshwright.adopt.names import label, labels
+from meshwright.cli import app
+from meshwright.errors import MeshwrightError
+from meshwright.keys import Secret
+from meshwright.spec import load
+
+ANSWERS = Answers("home", "hub", "wg0", ip_address("192.168.20.20"), "vpn.example.net:51820")
+PRIVATE = base64.b64encode(hashlib.sha256(b"hub").digest()).decode()
+PUBLIC = keys.public(Secret(PRIVATE))
+GOOD = f"[Interface]\nPrivateKey = {PRIVATE}\nAddress = 10.8.0.1/24\n"
+
+
+def key(number: int) -> str:
+    return base64.b64encode(hashlib.sha256(str(number).encode()).digest()).decode()
+
+
+def peer(number: int, allowed: str, above: str = "") -> str:
+    return f"\n{above}\n[Peer]\nPublicKey = {key(number)}\nAllowedIPs = {allowed}\n"
+
+
+FAULTS = {
+    "nothing": ("", "empty"),
+    "binary": ("\x00\x01\x02", "not a file of text"),
+    "latin-1": (b"# caf\xe9\n", "not a file of text"),
+    "prose": ("dear hub,\nlet me in\n", "line 1: not a section"),
+    "no interface": (peer(1, "10.8.0.2/32"), "no [Interface]"),
+    "other section": (f"{GOOD}[Unit]\n", "line 4: neither [Interface] nor [Peer]"),
+    "short key": (f"{GOOD}[Peer]\nPublicKey = AAAA\n", "line 5: publickey is not a key: 3 bytes"),
+    "short preshared key": (f"{GOOD}{peer(1, '10.8.0.2/32')}PresharedKey = QUJD\n", "presharedkey is not a key"),
+    "no key": (f"{GOOD}[Peer]\nAllowedIPs = 10.8.0.2/32\n", "line 4: a [Peer] without a PublicKey"),
+    "same key": (f"{GOOD}{peer(1, '10.8.0.2/32')}{peer(1, '10.8.0.3/32')}", "the same public key as in line"),
+    "own key": (f"{GOOD}[Peer]\nPublicKey = {PUBLIC}\nAllowedIPs = 10.8.0.2/32\n", "the hub's own key"),
+    "same address": (f"{GOOD}{peer(1, '10.8.0.2/32', '# ham')}{peer(2, '10.8.0.2')}", "belongs to ham and to"),
+    "no network": (f"{GOOD}{peer(1, '10.8.0.256/32')}", "AllowedIPs are not networks"),
+    "port": (f"{GOOD}ListenPort = 99999\n", "listenport is not a number up to 65535"),
+    "address": (GOOD.replace("10.8.0.1/24", "10.8.0.1/33"), "Address are not networks"),
+    "wg show": (f"interface: wg0\n  public key: {PUBLIC}\n", "what `wg show` prints"),
+    "full": (GOOD.replace("/24", "/30") + "".join(peer(n, f"172.16.{n}.0/24") for n in range(3)), "none is free"),
+    "half json": ('{"server": ', "not valid JSON"),
+    "deep json": ('{"a":' * 100_000, "not valid JSON"),
+    "other json": ('{"version": 3}', "without the `server` and `clients`"),
+    "json key": ('{"server": {"privateKey": 7, "address": "10.8.0.1"}, "clients": {}}', "privateKey is not a key"),
+    "database": (b"SQLite format 3\x00" + bytes(100), "wg-easy 15 and later"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_faulty_source_gets_one_clear_error(name):
+    data, said = FAULTS[name]
+    with pytest.raises(MeshwrightError) as found:
+        write(adopt.read("wg0.conf", data if isinstance(data, bytes) else data.encode()), ANSWERS)
+    assert said in found.value.message
+    assert found.value.hint
+    assert PRIVATE not in f"{found.value.message}{found.value.hint}"
+
+
+def test_without_its_fault_such_a_source_is_imported():
+    assert load.load_text(write(adopt.read("wg0.conf", f"{GOOD}{peer(1, '10.8.0.2/32')}".encode()), ANSWERS).text)
+
+
+def test_a_backup_with_a_foreign_public_key_is_refused():
+    client = {"name": "x", "address": "10.8.0.2", "privateKey": PRIVATE, "publicKey": key(1), "enabled": True}
+    text = json.dumps({"server": {"privateKey": PRIVATE, "address": "10.8.0.1"}, "clients": {"1": client}})
+    with pytest.raises(MeshwrightError, match="publicKey does not belong to privateKey"):
+        adopt.read("wg0.json", text.encode())
+
+
+LINES = st.sampled_from(
+    ["[Interface]", "[Peer]", "PublicKey = ", f"PublicKey = {key(1)}", f"PrivateKey = {PRIVATE}", "MTU =", "=", "[",
+     "Address = 10.8.0.1/24", "AllowedIPs = 0.0.0.0/0, ::/0", "AllowedIPs = 10.8.0.2/32", "#", "### begin x ###"]
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.one_of(st.binary(max_size=200), st.lists(st.one_of(LINES, st.text(max_size=20))).map("\n".join).map(str.encode))
+)
+def test_any_bytes_are_a_mesh_or_one_error(data):
+    try:
+        text = write(adopt.read("wg0.conf", data), ANSWERS).text
+    except MeshwrightError:
+        return
+    load.load_text(text)
+
+
+NET = st.builds(lambda n, length: ip_network((n, length), strict=False), st.integers(0, 2**32 - 1), st.integers(0, 32))
+NEAR = st.builds(lambda n: ip_network((int(ip_address("10.8.0.0")) + n, 32)), st.integers(0, 300))
+CALLED = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=12)
+HUBS = st.lists(st.tuples(CALLED, st.lists(st.one_of(NEAR, NET), max_size=3)), max_size=12)
+
+
+@settings(deadline=None, max_examples=150)
+@given(HUBS)
+def test_whatever_the_allowed_ips_every_peer_and_every_prefix_is_kept_or_named(peers):
+    """A hub that wg takes: each peer is in the file with his key, each prefix in the file or in the notes."""
+    seen: set[object] = set()
+    text, told = GOOD, []
+    for number, (name, nets) in enumerate(peers):
+        own = [net for net in dict.fromkeys(nets) if net not in seen]
+        seen.update(own)
+        told.append((key(number), own))
+        text += peer(number, ", ".join(map(str, own)), f"# {name.replace('#', '')}")
+    adopted = write(adopt.read("wg0.conf", text.encode()), ANSWERS)
+    mesh = load.load_text(adopted.text).mesh
+    devices = {device.public_key: device for device in mesh.devices}
+    assert list(devices) == [public for public, _ in told]
+    for public, own in told:
+        device = devices[public]
+        kept = {str(ip_network(a)) for a in device.addresses} | {str(n) for n in device.lan}
+        notes = "\n".join(note for note in adopted.notes if note.startswith(f"{device.label}:"))
+        assert all(str(net) in kept or str(net) in notes for net in own)
+
+
+@given(st.lists(st.text(max_size=80)))
+def test_names_become_labels_each_once(names):
+    found = labels(names, ["net-1"])
+    assert len(set(found)) == len(names)
+    assert all(label(name) == name and len(name) <= 63 for name in found)
+    assert not {"peers", "hub", "any", "net-1"} & set(found)
+
+
+def test_names_that_climb_stay_names():
+    assert labels(["../x", "../../etc/passwd", "x", "-", "ÄÖ"]) == ["x", "etc-passwd", "x-2", "peer-4", "aeoe"]
+
+
+def pivpn(folder):
+    (folder / "configs").mkdir(parents=True)
+    (folder / "keys").mkdir()
+    (folder / "wg0.conf").write_text(f"{GOOD}{peer(1, '10.8.0.2/32')}")
+    return folder
+
+
+def imports(capsys, *words):
+    code = app.run(["import", *map(str, words), "--endpoint", "vpn.example.net:51820", "--address", "192.168.20.20"])
+    return code, capsys.readouterr()
+
+
+def test_links_and_pipes_in_a_folder_are_not_followed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = pivpn(tmp_path / "pi")
+    (folder / "configs/loop.conf").symlink_to("loop.conf")
+    (folder / "configs/all").symlink_to("..")
+    (folder / "configs/secret.conf").symlink_to("/etc/shadow")
+    os.mkfifo(folder / "keys/pipe")
+    (folder / "more.conf").symlink_to("wg0.conf")
+    code, said = imports(capsys, folder)
+    assert code == 0, said.err
+    assert (tmp_path / "mesh.yaml").exists()
+
+
+@pytest.mark.parametrize("what", ["loop", "nowhere", "two", "none", "huge"])
+def test_a_folder_or_file_that_cannot_be_used_says_why(what, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = pivpn(tmp_path / "pi")
+    if what == "loop":
+        folder = tmp_path / "l"
+        folder.symlink_to("l")
+    elif what == "nowhere":
+        folder = tmp_path / "nowhere"
+    elif what == "two":
+        (folder / "wg1.conf").write_text(GOOD)
+    elif what == "none":
+        (folder / "wg0.conf").unlink()
+    else:
+        (folder / "wg0.conf").write_bytes(b"#" * (17 << 20))
+    code, said = imports(capsys, folder)
+    assert code == 1
+    assert said.err.startswith("error: ")
+    assert "next: " in said.err
+    assert "Traceback" not in said.err
+    assert not (tmp_path / "mesh.yaml").exists()
+
+
+def test_nothing_is_overwritten_without_consent_and_no_other_key_ever(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wg0.conf").write_text(f"{GOOD}{peer(1, '10.8.0.2/32', '# ham')}PresharedKey = {key(9)}\n")
+    (tmp_path / "mesh.yaml").write_text("mine\n")
+    code, said = imports(capsys, "wg0.conf")
+    assert (code, (tmp_path / "mesh.yaml").read_text()) == (1, "mine\n")
+    assert "--force" in said.err
+    assert not (tmp_path / ".meshwright").exists()
+    assert imports(capsys, "wg0.conf", "--force")[0] == 0
+    kept = tmp_path / ".meshwright/preshared/ham.key"
+    assert kept.read_text() == f"{key(9)}\n"
+    kept.write_text(f"{key(8)}\n")
+    code, said = imports(capsys, "wg0.conf", "--force")
+    assert code == 1
+    assert "holds another key" in said.err
+    assert kept.read_text() == f"{key(8)}\n"
+
+
+def test_what_is_missing_is_named_at_once_and_never_asked_without_a_terminal(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wg0.conf").write_text(GOOD.replace("Address", "#Address"))
+    assert app.run(["import", "wg0.conf"]) == 1
+    said = capsys.readouterr().err
+    assert all(option in said for option in ("--endpoint", "--address", "--network"))
