@@ -1,0 +1,181 @@
+"""Would the filters of others on the hub drop what the mesh lives by? Pure.
+
+Asked of a friend's first packet to the WireGuard port, of what friends send to each route, and of the answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_network
+from typing import Any
+
+from meshwright.spec.model import Address, Mesh, Network
+from meshwright.verify import filters
+from meshwright.verify.filters import Fate, Packet
+from meshwright.verify.finding import Finding
+
+Json = Any
+STRANGER = {4: "9.9.9.9", 6: "2620:fe::9"}
+"""Stands for any address of the internet: a public one, in no range that is kept for something."""
+SERVICES = "services"
+
+
+def findings(mesh: Mesh, survey: Mapping[str, Json]) -> Iterator[Finding]:
+    """What is dropped for certain, and what cannot be judged, by chain."""
+    held = survey["filters"]
+    bases = filters.bases(held)
+    told: dict[tuple[str, str, bool], list[str]] = {}
+    for packet in packets(mesh, survey):
+        for fate in filters.fates(bases, packet):
+            if fate.dropped or (fate.unsure and not _usual(fate)):
+                told.setdefault((fate.base.label, _kind(mesh, packet), fate.dropped), []).append(packet.what)
+    for (label, kind, sure), what in told.items():
+        base = next(b for b in bases if b.label == label)
+        yield _finding(mesh, survey, base, kind, sure, list(dict.fromkeys(what)))
+    for left in held.get("left", ()):
+        yield Finding("firewall", "info", f"not looked at, there is too much of it: {left}", left)
+
+
+def _usual(fate: Fate) -> bool:
+    """Rules of a service proxy or network policies that can drop, but not by default: not worth a word."""
+    return fate.plain == "accept" and ("kube-proxy" in fate.base.label or "KUBE-FIREWALL" in fate.base.chains)
+
+
+def _kind(mesh: Mesh, packet: Packet) -> str:
+    if packet.hook == "forward":
+        return "forward"
+    return "hub" if packet.into == mesh.hub.interface else "port"
+
+
+def packets(mesh: Mesh, survey: Mapping[str, Json]) -> Iterator[Packet]:
+    """The packets that are asked about."""
+    interface, mark = mesh.hub.interface, mesh.hub.mark
+    uplink = uplink_of(mesh, survey)
+    address = mesh.hub.address
+    yield Packet(
+        "the WireGuard packets of friends", "input", uplink, "", STRANGER[address.version], str(address), "udp",
+        mesh.hub.port, mark=mark,
+    )  # fmt: skip
+    if any("hub" in rule.to for rule in mesh.policy.allow):
+        for friend, own in _pairs(mesh):
+            yield Packet("what friends send to the hub", "input", interface, "", friend, own, mark=mark)
+    for name, networks in mesh.network.routes.items():
+        if name == SERVICES:
+            continue  # rewritten to a pod before anybody filters
+        for network in networks:
+            yield from _forwarded(mesh, survey, name, network)
+
+
+def _forwarded(mesh: Mesh, survey: Mapping[str, Json], name: str, network: Network) -> Iterator[Packet]:
+    if any(network.version == own.version and network.overlaps(own) for own in mesh.network.cidr):
+        return
+    friend = next((friend for friend, _ in _pairs(mesh) if (":" in friend) == (network.version == 6)), None)
+    there, device = _host(mesh, network), device_to(survey, network)
+    if friend is None or there is None or device == mesh.hub.interface:
+        return
+    interface, mark = mesh.hub.interface, mesh.hub.mark
+    yield Packet(f"what friends send to {name}", "forward", interface, device, friend, there, mark=mark)
+    yield Packet(f"the answers of {name}", "forward", device, interface, there, friend, state="established", mark=mark)
+
+
+def _pairs(mesh: Mesh) -> Iterator[tuple[str, str]]:
+    """(a friend's address, the hub's) of each family."""
+    for own in mesh.network.hub:
+        friend = next((a for d in mesh.devices for a in d.addresses if a.version == own.version), None)
+        if friend:
+            yield str(friend), str(own)
+
+
+def _host(mesh: Mesh, network: Network) -> str | None:
+    """A host of the network that is not the hub."""
+    some: list[Address] = [network[n] for n in range(min(4, network.num_addresses))]
+    hosts = [host for host in some[network.num_addresses > 2 :] if host != mesh.hub.address]
+    return str(hosts[0]) if hosts else None
+
+
+def uplink_of(mesh: Mesh, survey: Mapping[str, Json]) -> str | None:
+    """The link that holds the hub's address; else the one with the default route; None where nobody knows."""
+    for link in survey.get("links", ()):
+        if str(mesh.hub.address) in [text.partition("/")[0] for text in link["addresses"]]:
+            return str(link["name"])
+    default = "0.0.0.0/0" if mesh.hub.address.version == 4 else "::/0"
+    return next((r["device"] for r in survey.get("routes", ()) if r["to"] == default and r["device"]), None)
+
+
+def device_to(survey: Mapping[str, Json], network: Network) -> str | None:
+    """The link by which a network is reached: that of the longest prefix around it."""
+    best: tuple[int, str] | None = None
+    for route in survey.get("routes", ()):
+        to = ip_network(route["to"], strict=False)
+        if to.version == network.version and network.network_address in to and route["device"]:
+            best = max(best or (-1, ""), (to.prefixlen, route["device"]))
+    return best[1] if best else None
+
+
+def _finding(
+    mesh: Mesh, survey: Mapping[str, Json], base: filters.Base, kind: str, sure: bool, what: Sequence[str]
+) -> Finding:
+    said = ", ".join(what[:4]) + (", ..." if len(what) > 4 else "")
+    if sure:
+        how = _opener(mesh, survey, base, kind)
+        return Finding("firewall", "warn", f"drops {said}", base.label, how, broken=True)
+    return Finding(
+        "firewall",
+        "info",
+        f"has rules that cannot be judged and may drop {said}",
+        base.label,
+        _probe(mesh, kind),
+    )
+
+
+def _probe(mesh: Mesh, kind: str) -> str:
+    if kind == "port":
+        return f"let a friend connect, then see `meshwright status`: a handshake on {mesh.hub.interface} proves it open"
+    return f"let a friend try it while you watch `tcpdump -ni {mesh.hub.interface}` on the hub"
+
+
+def _opener(mesh: Mesh, survey: Mapping[str, Json], base: filters.Base, kind: str) -> str:
+    """The command that opens it, in the words of whoever manages the filter."""
+    services = survey.get("services", {})
+    if services.get("ufw"):
+        return _joined(_UFW[kind], mesh)
+    if services.get("firewalld"):
+        return f"{_joined(_FIREWALLD[kind], mesh)} && firewall-cmd --reload"
+    if base.label.startswith("nft"):
+        words = base.label.removeprefix("nft chain ")
+        return " && ".join(f"nft insert rule {words} {rule.format(**_names(mesh))}" for rule in _NFT[kind]) + _KEEP
+    tool = base.label.split()[0]
+    chain = "DOCKER-USER" if kind == "forward" and "DOCKER-USER" in base.chains else base.name
+    rules = [rule.format(**_names(mesh)) for rule in _IPTABLES[kind]]
+    return " && ".join(f"{tool} -I {chain} {rule} -j ACCEPT" for rule in rules) + _KEEP
+
+
+_KEEP = " (and put it where this firewall's rules are kept)"
+_UFW = {
+    "port": ("ufw allow {port}/udp",),
+    "hub": ("ufw allow in on {interface}",),
+    "forward": ("ufw route allow in on {interface}", "ufw route allow out on {interface}"),
+}
+_FIREWALLD = {
+    "port": ("firewall-cmd --permanent --add-port={port}/udp",),
+    "hub": ("firewall-cmd --permanent --zone=trusted --add-interface={interface}",),
+    "forward": ("firewall-cmd --permanent --zone=trusted --add-interface={interface}",),
+}
+_NFT = {
+    "port": ("udp dport {port} accept",),
+    "hub": ("iifname {interface} accept",),
+    "forward": ("iifname {interface} accept", "oifname {interface} accept"),
+}
+_IPTABLES = {
+    "port": ("-p udp --dport {port}",),
+    "hub": ("-i {interface}",),
+    "forward": ("-i {interface}", "-o {interface}"),
+}
+
+
+def _names(mesh: Mesh) -> dict[str, Any]:
+    return {"port": mesh.hub.port, "interface": mesh.hub.interface}
+
+
+def _joined(commands: Sequence[str], mesh: Mesh) -> str:
+    return " && ".join(command.format(**_names(mesh)) for command in commands)
