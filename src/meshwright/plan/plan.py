@@ -21,6 +21,8 @@ from meshwright.plan.diff import Field, Path, fields, same
 Verb = Literal["create", "update", "delete"]
 GUARDED_SHARE = 0.3
 EVIDENCE = frozenset({"interface", "table", "namespace", "forward"})
+GIVEN = frozenset({"packages"})
+"""Kinds of what may be there although this mesh was never applied; they prove nothing."""
 SHUT = "quarantine"
 """Kind of what shuts the thing it stands on: that thing stays, and what else stands on it goes because of this."""
 
@@ -193,9 +195,10 @@ def _plain(value: Any) -> Any:
 
 def _guard(changes: tuple[Change, ...], wanted: Resources, actual: Resources) -> list[str]:
     shut = {base for r in wanted.values() if id_kind(r.id) == SHUT for base in (r.id, *r.after)}
-    counted = [r for r in actual.values() if not shut.intersection(r.after)] if shut else list(actual.values())
+    own = [r for r in actual.values() if id_kind(r.id) not in GIVEN]
+    counted = [r for r in own if not shut.intersection(r.after)] if shut else own
     had = Counter(resource.system for resource in counted)
-    empty = {r.system for r in wanted.values()} - {r.system for r in actual.values()}
+    empty = {r.system for r in wanted.values()} - {r.system for r in own}
     goes = {change.id for change in changes if change.verb == "delete"}
     gone = Counter(resource.system for resource in counted if resource.id in goes)
     reasons = [
