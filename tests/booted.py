@@ -17,8 +17,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from meshwright.io.host import Namespace
+from meshwright.io.ssh import Ssh
 from support import machine
 
 OPERATOR, HUB = "192.0.2.1", "192.0.2.10"
@@ -102,6 +104,20 @@ class Hub:
     @property
     def group(self) -> Path:
         return Path(f"/sys/fs/cgroup/hub-{os.getpid()}-{self.boots}")
+
+    def host(self, user: str = "root", **more: Any) -> Ssh:
+        """This hub as a Host over SSH; more: as Ssh takes it (become, password, ...)."""
+        return Ssh(HUB, user=user, config=self.config, **more)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What lets the program find this hub where a mesh file says `connection`: below, or leaves it out."""
+        return {"MESHWRIGHT_SSH_CONFIG": str(self.config)}
+
+    def connection(self, user: str = "root", **more: str) -> str:
+        """The value of `hub.connection` that leads here, together with `environment`; more: further keys as YAML."""
+        keys = {"kind": "ssh", "host": HUB, "user": user, "become": "false" if user == "root" else "true", **more}
+        return "{" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}"
 
     @property
     def init(self) -> int:
