@@ -31,6 +31,10 @@ class _Memory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=not leaf)
 
+    def document(self) -> dict[str, Any]:
+        """What hubd came with: for who wants to run it again later."""
+        return document
+
     def exec_module(self, module):  # type: ignore[no-untyped-def]
         leaf = module.__name__.partition(".")[2] or "__init__"
         if "code" in document:

@@ -69,7 +69,12 @@ def write(interface: str, mark: int, wanted: Mapping[str, Any]) -> None:
             stays = family in wanted["rules"] and _is_ours(rule, interface, mark)
             if _is_like_ours(rule, interface) and not stays:
                 _drop(flag, interface, rule)
-    for key, value in wanted["sysctl"].items():
+    settle(wanted["sysctl"])
+
+
+def settle(values: Mapping[str, str]) -> None:
+    """Set the kernel settings that are set otherwise."""
+    for key, value in values.items():
         if sysctl(key) != value:
             _set(key, value)
 
