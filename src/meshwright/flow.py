@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from meshwright import discover
 from meshwright.desired.facts import Facts
@@ -26,6 +26,9 @@ from meshwright.providers.table import Places
 from meshwright.spec import policy
 from meshwright.spec.model import Address, Mesh
 
+if TYPE_CHECKING:
+    from meshwright.verify.finding import Finding
+
 Services = Mapping[str, tuple[Address, ...]]
 
 # what must be read before a system can be planned
@@ -38,7 +41,9 @@ _NEEDS: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class View:
-    """One look at everything: what the file wants, what is there, and the plan between them."""
+    """One look at everything: what the file wants, what is there, and the plan between them. findings: what stands in
+    the way on a hub that is new to us.
+    """
 
     mesh: Mesh
     facts: Facts
@@ -46,6 +51,7 @@ class View:
     actual: Mapping[str, Resource]
     todo: Plan
     unmanaged: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def look(
@@ -67,14 +73,37 @@ def look(
     asked = {*systems, *(need for system in systems for need in _NEEDS.get(system, ()))} or providers.keys()
     draft = {id: resource for id, resource in draft.items() if resource.system in providers.keys() & asked}
     actual: dict[str, Resource] = {}
+    survey = None
     for system, provider in providers.items():
         if system in asked:
             tell(Started(f"reading {system}"))
-            actual.update(provider.read(known(draft, actual)))
+            if isinstance(provider, Hub):
+                found, survey = provider.look(known(draft, actual), places.survey)
+            else:
+                found = provider.read(known(draft, actual))
+            actual.update(found)
     wanted = known(draft, actual)
     _check_pinned(mesh, actual)
-    todo = plan.make(wanted, actual, adopt)
-    return View(mesh, facts, wanted, actual, only(todo, systems) if systems else todo, unmanaged)
+    findings = _judged(mesh, survey)
+    todo = _guarded(plan.make(wanted, actual, adopt), findings)
+    return View(mesh, facts, wanted, actual, only(todo, systems) if systems else todo, unmanaged, findings)
+
+
+def _judged(mesh: Mesh, survey: Mapping[str, Any] | None) -> tuple[Finding, ...]:
+    if survey is None:
+        return ()
+    from meshwright.verify import preflight
+
+    return preflight.judge(mesh, survey)
+
+
+def _guarded(todo: Plan, findings: Sequence[Finding]) -> Plan:
+    """The plan, which needs a reason to be applied where something on the hub speaks against it."""
+    if not findings or not any(change.system == "hub" for change in todo.changes):
+        return todo
+    from meshwright.verify import preflight
+
+    return replace(todo, guard=(*todo.guard, *preflight.reasons(findings)))
 
 
 def _cluster(mesh: Mesh, providers: Mapping[str, Provider], places: Places, systems: Sequence[str]) -> Cluster | None:
@@ -205,12 +234,14 @@ def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: 
 
     tell(Started("verifying"))
     objects = checks.table(places.hub, view.mesh.table)
+    seen, survey = around(view, places)
     found = [
         *checks.converged(list(providers), view.todo),
         *_services(view, places),
         *judge(objects, view.mesh, view.facts.services, view.facts.now),
         *checks.closed(view.mesh, places.hub),
-        *checks.handshakes(view.mesh, view.facts, seen(view, places)),
+        *checks.handshakes(view.mesh, view.facts, seen),
+        *_around(view, survey),
     ]
     for check in found:
         tell(check)
@@ -245,10 +276,15 @@ def _services(view: View, places: Places) -> Iterator[Checked]:
         yield replace(check, ok=True, hint="") if places.young else check
 
 
-def seen(view: View, places: Places) -> dict[str, Mapping[str, Any]] | None:
-    """What the hub's device saw of each peer, by resource id; None when there is no device."""
-    interface = view.actual.get(f"hub/interface/{view.mesh.hub.interface}")
-    if interface is None or not interface.attrs.get("live"):
-        return None
+def _around(view: View, survey: Mapping[str, Any]) -> Iterator[Checked]:
+    from meshwright.verify import preflight
+
+    yield from preflight.checks(preflight.judge(view.mesh, survey))
+
+
+def around(view: View, places: Places) -> tuple[Mapping[str, Mapping[str, Any]] | None, Mapping[str, Any]]:
+    """What the hub's device saw of each peer, by resource id, None when there is no device; what else lives there."""
     hub = Hub(places.hub, view.mesh.hub.interface, view.mesh.table)
-    return dict(hub.peers(view.wanted))
+    seen, survey = hub.around(view.wanted)
+    interface = view.actual.get(f"hub/interface/{view.mesh.hub.interface}")
+    return seen if interface and interface.attrs.get("live") else None, survey

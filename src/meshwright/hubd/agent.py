@@ -23,15 +23,26 @@ def read(payload: Mapping[str, Any]) -> dict[str, Any]:
     """{interface, table, mark, sysctl: [key], units: [path], labels: {public key: label}} -> what is there.
 
     {"resources": {id: attrs}, "problems": [sentence], "peers": {id: {endpoint, handshake, received, sent}}}; the last
-    is observed and no part of any resource: epoch seconds, bytes.
+    is observed and no part of any resource: epoch seconds, bytes. With {"survey": "always"}, or "new" where interface
+    or table are not in force yet, also "survey": what else lives here (survey.py).
     """
     where = state.place(payload)
     found = state.read(where)
     return {
+        **_survey(payload, found),
         "resources": state.resources(found, where, payload["labels"], {}),
         "problems": [f"{where.conf}: {text}" for text in (found.conf.strange if found.conf else ())],
         "peers": state.observed(found, payload["labels"]),
     }
+
+
+def _survey(payload: Mapping[str, Any], found: state.State | None) -> dict[str, Any]:
+    when = payload.get("survey", "never")
+    if when != "always" and (when != "new" or (found and found.live and found.tables["live"])):
+        return {}
+    from . import survey  # seldom wanted, and not small
+
+    return {"survey": survey.gather(payload)}
 
 
 def write(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
 from meshwright.desired.resource import Resource, Resources, Unknown
 from meshwright.errors import HostError
@@ -13,6 +14,7 @@ from meshwright.io.host import Host, remote
 from meshwright.plan.plan import Change
 from meshwright.providers.base import Result
 
+Survey = Literal["always", "new", "never"]
 SECRET = frozenset({("saved", "preshared_key"), ("live", "preshared_key")})
 
 
@@ -27,14 +29,25 @@ class Hub:
 
     def read(self, wanted: Resources) -> dict[str, Resource]:
         """What is there and ours: the interface with all its peers, the table, the rule, the wanted unit files."""
-        answer = remote(self.host, "read", {**self._place(wanted), "labels": _labels(wanted)})
-        return {id: self._resource(id, attrs) for id, attrs in answer["resources"].items()}
+        return self.look(wanted)[0]
+
+    def look(self, wanted: Resources, survey: Survey = "never") -> tuple[dict[str, Resource], dict[str, Any] | None]:
+        """As read, and in the same call what else lives on the hub: always, never, or while it is new to us."""
+        asked = {"labels": _labels(wanted), **_asked(wanted, survey)}
+        answer = remote(self.host, "read", {**self._place(wanted), **asked})
+        return {id: self._resource(id, attrs) for id, attrs in answer["resources"].items()}, answer.get("survey")
 
     def peers(self, wanted: Resources) -> dict[str, dict[str, Any]]:
         """What the live device has seen, by id: endpoint, handshake (epoch seconds), received, sent (bytes)."""
         answer = remote(self.host, "read", {**self._place(wanted), "labels": _labels(wanted)})
         seen: dict[str, dict[str, Any]] = answer["peers"]
         return seen
+
+    def around(self, wanted: Resources) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        """As peers, and in the same call what else lives on the hub."""
+        asked = {"labels": _labels(wanted), **_asked(wanted, "always")}
+        answer = remote(self.host, "read", {**self._place(wanted), **asked})
+        return answer["peers"], answer["survey"]
 
     def apply(self, changes: Sequence[Change], tell: Tell) -> list[Result]:
         """Write all changes in one call. The hub refuses them all when one of them is not what the plan saw."""
@@ -85,6 +98,18 @@ def _labels(wanted: Resources) -> dict[str, str]:
             if isinstance(key, str):
                 out[key] = id.removeprefix("hub/peer/")
     return out
+
+
+def _asked(wanted: Resources, survey: Survey) -> dict[str, Any]:
+    """What a survey has to know: the UDP ports that shall be ours, some of the networks that rights lead to."""
+    if survey == "never":
+        return {}
+    halves = {id: resource.attrs.get("live") or {} for id, resource in wanted.items()}
+    ports = {half["listen"] for id, half in halves.items() if id.startswith("hub/interface/")}
+    rights = (half["allow"] for id, half in halves.items() if id.startswith("hub/rights/"))
+    words = (text.split()[0] for allow in islice(rights, 50) for text in allow)
+    targets = dict.fromkeys(word for word in words if "/" in word)
+    return {"survey": survey, "ports": sorted(ports), "targets": list(islice(targets, 6))}
 
 
 def _sides(changes: Sequence[Change]) -> dict[str, Resource]:

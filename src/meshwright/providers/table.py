@@ -14,7 +14,7 @@ from meshwright.io.host import Host, Local
 from meshwright.io.ssh import Ssh, Terminal
 from meshwright.providers.base import Provider
 from meshwright.providers.files import Files
-from meshwright.providers.hub import Hub
+from meshwright.providers.hub import Hub, Survey
 from meshwright.providers.kubernetes import Kubernetes
 from meshwright.providers.nftables import NftablesGateway
 from meshwright.spec.model import Address, Connection, Mesh
@@ -28,7 +28,8 @@ class Places:
     hub: the hub. gateway: the router with nftables and the name of its outer interface, None where there is none.
     secrets, clients: directories on the operator's machine. services: addresses of `kubernetes:` services that are
     known without a cluster. cluster: the API server, None where there is none; it is not asked before it is needed.
-    young: the cluster is a lab's own, and has only the Services that somebody made since.
+    young: the cluster is a lab's own, and has only the Services that somebody made since. survey: when plan and apply
+    look at what else lives on the hub.
     """
 
     hub: Host
@@ -38,6 +39,7 @@ class Places:
     services: Mapping[str, tuple[Address, ...]]
     cluster: Cluster | None = None
     young: bool = False
+    survey: Survey = "never"
 
 
 def real(mesh: Mesh, folder: Path, terminal: Terminal | None = None) -> Places:
@@ -53,6 +55,7 @@ def real(mesh: Mesh, folder: Path, terminal: Terminal | None = None) -> Places:
         clients=folder / mesh.files.clients,
         services={},
         cluster=cluster.connect(mesh.kubernetes.context) if mesh.kubernetes else None,
+        survey="new",
     )
 
 
@@ -75,7 +78,7 @@ def _host(connection: Connection | None, default: str, folder: Path, terminal: T
     if connection is None:
         return Ssh(default, become=True, terminal=terminal, config=_config())
     if connection.kind == "local":
-        return Local()
+        return Local(root=True)
     source = connection.become_password
     return Ssh(
         connection.host or default,
