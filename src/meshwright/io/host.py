@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import marshal
+import os
 import re
 import secrets
 import sys
@@ -29,7 +30,7 @@ Action = Literal["start", "stop", "restart", "reload", "enable", "disable", "sta
 
 
 class Lost(HostError):
-    """The connection broke while the far side may have been at work: what it did is not known."""
+    """The connection, or what ran there, broke while it may have been at work: what it did is not known."""
 
 
 class NoPython(HostError):
@@ -62,12 +63,18 @@ class Host(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """This machine."""
+    """This machine. root: it is managed, so whoever is not root is told."""
 
     name: str = "this machine"
     python: str = sys.executable
+    root: bool = False
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Done:
+        if self.root and os.geteuid():
+            raise HostError(
+                f"{self.name} is the host to manage (connection kind local), and you are not root",
+                "run the same with sudo -E, or give the connection kind ssh to log in as root",
+            )
         return process.run(argv, stdin=stdin, timeout=timeout)
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:
@@ -153,7 +160,7 @@ def remote(host: Host, operation: str, payload: dict[str, Any], *, timeout: floa
             raise NoPython(
                 f"{host.name}: {operation}: {_last_line(done)}", "install python3 (3.9 or newer) on that machine"
             )
-        raise HostError(f"{host.name}: {operation}: {_last_line(done)}", _hint())
+        raise Lost(f"{host.name}: {operation}: {_last_line(done)}", _hint())
     if "error" in answer:
         raise HostError(f"{host.name}: {public(answer['error'])}", public(answer.get("hint", "")))
     result: dict[str, Any] = answer["result"]
