@@ -285,9 +285,13 @@ def test_the_cluster_is_not_left_out_where_the_hubs_rules_need_it(house: Cluster
 
 
 def test_the_hub_is_planned_without_the_cluster_and_the_cluster_without_the_hub(house: Cluster) -> None:
-    done = house("plan", "--only", "hub", env={"KUBECONFIG": str(house.folder / "none")})
-    assert "over ssh" in done.stderr, "the hub was asked, not the cluster"
-    assert "--only kubernetes" in done.stderr
+    config = house.folder / "ssh_config"
+    config.write_text("Host *\n  ProxyCommand false\n")
+    without = {"KUBECONFIG": str(house.folder / "none"), "MESHWRIGHT_SSH_CONFIG": str(config)}
+    done = house("plan", "--only", "hub", env=without)
+    assert "ProxyCommand" in done.stderr, "the hub was asked, not the cluster"
+    done = house("plan", env={"MESHWRIGHT_SSH_CONFIG": str(config)})
+    assert "leave the hub out with --only kubernetes" in done.stderr
     house.run("plan", "--only", "kubernetes", code=2)
 
 

@@ -149,7 +149,7 @@ def _interruptible() -> Iterator[None]:
 
 def _planned(out: Output, systems: Sequence[str], adopted: Sequence[str] = ()) -> tuple[World, View, Plan]:
     from meshwright.cli import world
-    from meshwright.errors import ClusterError, MeshwrightError
+    from meshwright.errors import ClusterError, HostError, MeshwrightError
 
     where = world.world(out)
     if unknown := [system for system in systems if system not in where.providers]:
@@ -159,7 +159,12 @@ def _planned(out: Output, systems: Sequence[str], adopted: Sequence[str] = ()) -
     except ClusterError as error:
         error.hint = f"{error.hint or 'look at it with kubectl'}{_without_cluster(where, systems)}"
         raise
+    except HostError as error:
+        if "kubernetes" in where.providers and (not systems or "kubernetes" in systems):
+            error.hint += "; or leave the hub out with --only kubernetes"
+        raise
     _warn(out, where)
+    _tell(out, view)
     _check_adopted(adopted, view)
     return where, view, view.todo
 
@@ -179,6 +184,15 @@ def _warn(out: Output, where: World, told: Sequence[str] = ()) -> None:
     for warning in where.warnings:
         if warning not in told:
             out.note(f"warning: {warning}")
+
+
+def _tell(out: Output, view: View) -> None:
+    """What else lives on a hub that is new to us, as far as it matters."""
+    from meshwright.plan.text import printable
+
+    words = {"refuse": "in the way", "warn": "warning", "info": "note"}
+    for finding in view.findings:
+        out.note(f"{words[finding.level]}: hub: {printable(finding.text)}")
 
 
 def _check_adopted(adopted: Sequence[str], view: View) -> None:
@@ -220,10 +234,13 @@ def _report(out: Output, where: World, view: View, results: Sequence[Result]) ->
 
 
 def _plan_json(todo: Plan, view: View, where: World) -> dict[str, Any]:
+    from dataclasses import asdict
+
     from meshwright.plan import text
 
     beside = {"unmanaged": list(view.unmanaged), "missing": dict(view.facts.missing)}
-    return {**text.as_json(todo), **beside, "warnings": list(where.warnings)}
+    findings = [asdict(finding) for finding in view.findings]
+    return {**text.as_json(todo), **beside, "warnings": list(where.warnings), "findings": findings}
 
 
 def _plan_text(out: Output, todo: Plan, view: View) -> str:
