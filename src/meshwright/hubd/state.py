@@ -220,6 +220,8 @@ def _peers(state: State, labels: Mapping[str, str], known: Mapping[str, Mapping[
     for key, id in names(blocks, known.get("saved", {}), labels, comments).items():
         block = blocks[key]
         out["saved"][id] = _peer(key, block.allowed_ips, block.preshared_key)
+        if not id.endswith((key, f"/{block.label}")):
+            out["saved"][id]["strange"] = "the conf does not say its name"  # nobody wants this key, so it is drift
     if state.live is None:
         return out
     peers = state.live.device.peers

@@ -211,7 +211,18 @@ class _Job:
         for name in services:
             units.act(name, "enable")
 
+    @property
+    def _open(self) -> bool:
+        """Whether the interface runs without anything of ours: then everybody may do everything, and the whole table
+        at once only takes away. Nobody who keeps a right loses a packet."""
+        live = self.before.live
+        return live is not None and live.up and not self.before.closed and not self.before.tables["live"]
+
     def closed(self) -> None:
+        if not self._open:
+            self._close()
+
+    def _close(self) -> None:
         attrs = self.target.resources.get(f"hub/closed/{self.where.interface}")
         if attrs and self.target.touches("closed"):
             closed.write(self.where.interface, self.where.mark or self.before.mark, attrs["live"])
@@ -234,6 +245,11 @@ class _Job:
 
     def reduce(self) -> None:
         table = self.target.tables["live"]
+        if self._open:
+            if table is not None:
+                self._load(table)
+            self._close()
+            return
         if table is None or not self._table_changes:
             return
         before = self.before.tables["live"] or {**table, "sources": {}, "inbound": []}
