@@ -188,6 +188,20 @@ Recipient = Annotated[
 ]
 
 
+SshHost = Annotated[
+    str,
+    _shape(
+        r"[A-Za-z0-9_\[][A-Za-z0-9_.:%@\[\]-]*",
+        "not a host as ssh takes it",
+        "a name, an address, or an alias of your ssh config",
+        255,
+    ),
+]
+SshUser = Annotated[
+    str, _shape(r"[A-Za-z0-9_.][A-Za-z0-9_.@-]*", "not a user name", "letters, digits, _ . @ - only, no - in front", 64)
+]
+
+
 class FromEnvironment(_Model):
     """A secret in an environment variable."""
 
@@ -220,8 +234,8 @@ class Connection(_Model):
     """How the tool reaches a host. Left out: ssh to the hub's address, with become."""
 
     kind: Literal["ssh", "local"]
-    host: str | None = None
-    user: str | None = None
+    host: SshHost | None = None
+    user: SshUser | None = None
     port: Port | None = None
     become: Flag = False
     become_password: SecretSource | None = None

@@ -94,6 +94,6 @@ def connections(scene: Scene) -> Iterator[Fault]:
 
 def _connection(connection: Connection, path: Path) -> Iterator[Fault]:
     if connection.kind == "local":
-        for key in ("host", "user", "port"):
+        for key in ("host", "user", "port", "become_password"):
             if getattr(connection, key) is not None:
                 yield Fault((*path, key), "a local connection has none", f"take out {key}", on_key=True)
