@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 Json = Any
 Action = tuple[str, str]
-DEEP = 24
 PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "ipv6-icmp": "icmpv6"}
+ECHO = {"8": "echo-request", "0": "echo-reply", "128": "echo-request", "129": "echo-reply"}
 VERDICTS = {"accept": "accept", "drop": "drop", "reject": "drop", "queue": "maybe", "return": "return"}
 
 
@@ -40,6 +40,12 @@ class Packet:
     def kind(self) -> str:
         """What a routing look says of the destination."""
         return "local" if self.hook == "input" else "unicast"
+
+    @property
+    def icmp(self) -> str | None:
+        """A ping, or its answer; None of what is no ICMP, or could be anything."""
+        echo = "echo-request" if self.state == "new" else "echo-reply"
+        return echo if self.protocol in ("icmp", "icmpv6") else None
 
     @property
     def family(self) -> str:
@@ -112,20 +118,37 @@ def fates(found: Iterable[Base], packet: Packet) -> list[Fate]:
 
 
 def _through(base: Base, packet: Packet, unknown: bool) -> set[str]:
-    found = _chain(base, base.name, packet, unknown, 0)
+    found = _chain(_Walk(base, packet, unknown), base.name)
     return {(base.policy if word == "next" else word) for word in found}
 
 
-def _chain(base: Base, name: str, packet: Packet, unknown: bool, depth: int) -> set[str]:
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """One packet on its way through a table. seen: what came of it in a chain; in one that it is in: nothing yet."""
+
+    base: Base
+    packet: Packet
+    unknown: bool
+    seen: dict[str, set[str]] = field(default_factory=dict)
+
+
+def _chain(walk: _Walk, name: str) -> set[str]:
     """What may become of the packet in a chain: accept, drop, next (it comes out at the end)."""
-    if depth > DEEP or name not in base.chains:
-        return {"accept", "drop"} if unknown else {"next"}
+    if name not in walk.seen:
+        walk.seen[name] = set()
+        walk.seen[name] = _rules(walk, name)
+    return walk.seen[name]
+
+
+def _rules(walk: _Walk, name: str) -> set[str]:
+    if name not in walk.base.chains:
+        return {"accept", "drop", "next"} if walk.unknown else {"next"}
     out: set[str] = set()
-    for rule in base.chains[name]:
-        holds = _holds(rule, packet)
-        if holds is False or (holds is None and not unknown):
+    for rule in walk.base.chains[name]:
+        holds = _holds(rule, walk.packet)
+        if holds is False or (holds is None and not walk.unknown):
             continue
-        here, ends = _act(base, rule.action, packet, unknown, depth)
+        here, ends = _act(walk, rule.action)
         out |= here - {"next"}
         if holds and ends:
             return out | (here & {"next"})
@@ -134,7 +157,7 @@ def _chain(base: Base, name: str, packet: Packet, unknown: bool, depth: int) -> 
     return out | {"next"}
 
 
-def _act(base: Base, action: Action, packet: Packet, unknown: bool, depth: int) -> tuple[set[str], bool]:
+def _act(walk: _Walk, action: Action) -> tuple[set[str], bool]:
     """(what may come of it, whether the chain ends there for certain)."""
     word, target = action
     if word in ("accept", "drop"):
@@ -142,9 +165,9 @@ def _act(base: Base, action: Action, packet: Packet, unknown: bool, depth: int) 
     if word == "return":
         return {"next"}, True
     if word == "maybe":
-        return {"accept", "drop", "next"} if unknown else {"next"}, False
+        return {"accept", "drop", "next"} if walk.unknown else {"next"}, False
     if word in ("jump", "goto"):
-        inner = _chain(base, target, packet, unknown, depth + 1)
+        inner = _chain(walk, target)
         return inner, word == "goto" or "next" not in inner
     return set(), False
 
@@ -184,7 +207,7 @@ def _is(field: str, value: Json, wanted: str) -> bool | None:
     if field == "mark":
         wanted, _, mask = wanted.partition("/")
         return bool(value & int(mask or "0xffffffff", 0) == int(wanted, 0))
-    return bool(value == PROTOCOLS.get(wanted, wanted))
+    return bool(value == (ECHO if field == "icmp" else PROTOCOLS).get(wanted, wanted))
 
 
 def _inside(value: str, wanted: str) -> bool:
@@ -284,7 +307,8 @@ def _nft_payload(protocol: str, name: str, values: tuple[str, ...], negated: boo
         field = {"saddr": "source", "daddr": "destination", "protocol": "protocol", "nexthdr": "protocol"}.get(name)
         return [Condition("family", (protocol,)), Condition(field, values, negated) if field else Condition()]
     carried = [Condition("protocol", (protocol,))] if protocol in ("tcp", "udp", "icmp", "icmpv6", "sctp") else []
-    return [*carried, Condition("port", values, negated) if name == "dport" else Condition()]
+    field = {"dport": "port", "type": "icmp"}.get(name)
+    return [*carried, Condition(field, values, negated) if field else Condition()]
 
 
 def _nft_map(conditions: Sequence[Condition], body: Json) -> Iterator[Rule]:
@@ -326,7 +350,7 @@ def _only(tree: Json) -> tuple[str, Any]:
 _OPTIONS = {
     "-i": "into", "--in-interface": "into", "-o": "out", "--out-interface": "out", "-s": "source", "-d": "destination",
     "-p": "protocol", "--dport": "port", "--dports": "port", "--ctstate": "state", "--state": "state",
-    "--mark": "mark", "--dst-type": "kind",
+    "--icmp-type": "icmp", "--icmpv6-type": "icmp", "--mark": "mark", "--dst-type": "kind",
 }  # fmt: skip
 _MEANINGLESS = ("-m", "--comment", "--match")
 

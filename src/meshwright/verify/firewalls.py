@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
+from meshwright.spec import policy
 from meshwright.spec.model import Address, Mesh, Network
 from meshwright.verify import filters
 from meshwright.verify.filters import Fate, Packet
@@ -50,20 +51,33 @@ def _kind(mesh: Mesh, packet: Packet) -> str:
 def packets(mesh: Mesh, survey: Mapping[str, Json]) -> Iterator[Packet]:
     """The packets that are asked about."""
     interface, mark = mesh.hub.interface, mesh.hub.mark
-    uplink = uplink_of(mesh, survey)
-    address = mesh.hub.address
-    yield Packet(
-        "the WireGuard packets of friends", "input", uplink, "", STRANGER[address.version], str(address), "udp",
-        mesh.hub.port, mark=mark,
-    )  # fmt: skip
-    if any("hub" in rule.to for rule in mesh.policy.allow):
+    uplink, address = uplink_of(mesh, survey), mesh.hub.address
+    source = STRANGER[address.version]
+    what, own, number = "the WireGuard packets of friends", str(address), mesh.hub.port
+    yield Packet(what, "input", uplink, "", source, own, "udp", number, mark=mark)
+    for word, protocol, port in _open(mesh, "hub"):
         for friend, own in _pairs(mesh):
-            yield Packet("what friends send to the hub", "input", interface, "", friend, own, mark=mark)
+            what = f"{word} from friends to the hub"
+            yield Packet(what, "input", interface, "", friend, own, _of(protocol, own), port, mark=mark)
     for name, networks in mesh.network.routes.items():
-        if name == SERVICES:
-            continue  # rewritten to a pod before anybody filters
-        for network in networks:
+        for network in networks if name != SERVICES else ():  # to a service: rewritten to a pod before anybody filters
             yield from _forwarded(mesh, survey, name, network)
+
+
+def _open(mesh: Mesh, name: str) -> list[tuple[str, str | None, int | None]]:
+    """(word, protocol, port) of what the rules open there; None is any."""
+    out: dict[str, tuple[str, str | None, int | None]] = {}
+    for rule in mesh.policy.allow:
+        if {name, "any"} & set(rule.to):
+            for word in rule.ports or ("everything",):
+                found = policy.ports(word) if rule.ports else None
+                port = found.first if found and found.first == found.last and found.protocol != "icmp" else None
+                out[word] = (word, found.protocol if found else None, port)
+    return list(out.values())
+
+
+def _of(protocol: str | None, destination: str) -> str | None:
+    return "icmpv6" if protocol == "icmp" and ":" in destination else protocol
 
 
 def _forwarded(mesh: Mesh, survey: Mapping[str, Json], name: str, network: Network) -> Iterator[Packet]:
@@ -71,11 +85,15 @@ def _forwarded(mesh: Mesh, survey: Mapping[str, Json], name: str, network: Netwo
         return
     friend = next((friend for friend, _ in _pairs(mesh) if (":" in friend) == (network.version == 6)), None)
     there, device = _host(mesh, network), device_to(survey, network)
-    if friend is None or there is None or device == mesh.hub.interface:
-        return
     interface, mark = mesh.hub.interface, mesh.hub.mark
-    yield Packet(f"what friends send to {name}", "forward", interface, device, friend, there, mark=mark)
-    yield Packet(f"the answers of {name}", "forward", device, interface, there, friend, state="established", mark=mark)
+    if friend is None or there is None or device == interface:
+        return
+    for word, said, port in _open(mesh, name):
+        protocol = _of(said, there)
+        what = f"{word} from friends to {name}"
+        yield Packet(what, "forward", interface, device, friend, there, protocol, port, mark=mark)
+        what = f"the answers of {name}"
+        yield Packet(what, "forward", device, interface, there, friend, protocol, state="established", mark=mark)
 
 
 def _pairs(mesh: Mesh) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ unknown, and never stops the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -28,24 +29,25 @@ def judge(mesh: Mesh, survey: Survey) -> tuple[Finding, ...]:
     for name, rule in RULES.items():
         try:
             out += list(rule(mesh, survey))
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
             missing = (survey.get("errors") or {}) if isinstance(survey, dict) else {}
             why = "; ".join(f"{part}: {text}" for part, text in missing.items()) if isinstance(missing, dict) else ""
             said = f"cannot be judged: {why or f'the hub answered in a form that is not known here ({error!r})'}"
-            out.append(Finding(name, "info", printable(said)[:400]))
+            out.append(Finding(name, "info", said[:400]))
     order = ("refuse", "warn", "info")
-    return tuple(sorted(dict.fromkeys(out), key=lambda finding: order.index(finding.level)))
+    clean = [replace(f, what=printable(f.what), where=printable(f.where), next=printable(f.next)) for f in out]
+    return tuple(sorted(dict.fromkeys(clean), key=lambda finding: order.index(finding.level)))
 
 
 def reasons(found: Sequence[Finding]) -> list[str]:
     """What apply refuses to set a hub up over, as the guard of a plan says it."""
-    return [printable(f"is for a hub with a fault: {f.name}: {f.what}") for f in found if f.level == "refuse"]
+    return [f"is for a hub with a fault: {f.name}: {f.what}" for f in found if f.level == "refuse"]
 
 
 def checks(found: Sequence[Finding]) -> Iterator[Checked]:
     """The findings as verify tells them; one line where there is nothing to tell."""
     for finding in found:
-        observed = printable(f"{finding.what}{f' ({finding.where})' if finding.where else ''}")
+        observed = f"{finding.what}{f' ({finding.where})' if finding.where else ''}"
         yield Checked(f"hub: {finding.name}", not finding.broken, "nothing in the way", observed, finding.next)
     if not found:
         yield Checked("hub: what else lives there", True, "nothing in the way", "nothing in the way")
@@ -66,7 +68,7 @@ def port(mesh: Mesh, survey: Survey) -> Iterator[Finding]:
         "UDP port",
         "refuse",
         f"{number} is taken by {who}",
-        f"UDP {number}",
+        "",
         f"stop that, or give hub.listen another port than {number}",
         broken=True,
     )
@@ -145,6 +147,20 @@ def _cluster(survey: Survey) -> Iterator[tuple[str, Network, bool]]:
             yield f"k3s {key}", ip_network(part.strip(), strict=False), True
     if network := (there.get("flannel") or {}).get("FLANNEL_NETWORK"):
         yield "flannel", ip_network(network, strict=False), True
+
+
+def routes(mesh: Mesh, survey: Survey) -> Iterator[Finding]:
+    """Whether the cluster is where the file says."""
+    found = list(_cluster(survey))
+    for name, keys in (("pods", ("k3s cluster-cidr", "flannel")), ("services", ("k3s service-cidr",))):
+        said = mesh.network.routes.get(name, ())
+        there = [(where, network) for where, network, _ in found if where in keys]
+        for where, network in there:
+            if said and all(own.version != network.version or not own.overlaps(network) for own in said):
+                what = f"network.routes.{name} is {', '.join(map(str, said))}, but the cluster has {network}"
+                hint = f"correct network.routes.{name}: friends send that into the tunnel"
+                yield Finding("routes", "warn", what, where, hint, broken=True)
+                break
 
 
 def module(mesh: Mesh, survey: Survey) -> Iterator[Finding]:
@@ -262,7 +278,7 @@ def _probed(seen: Json, mesh: Mesh) -> tuple[str, bool]:
         return f"packets could go around our firewall; the probe could not be made: {seen['why']}", True
     past = [name for name, result in seen["sent"].items() if result != "dropped"]
     if past:
-        return f"the probe's packets were not dropped by our kind of rule: {', '.join(past[:4])}", True
+        return f"packets of a probe got around nft: {', '.join(past[:4])}", True
     return f"{len(seen['sent'])} probes through the real hooks were all dropped", False
 
 
@@ -271,6 +287,7 @@ RULES: dict[str, Callable[[Mesh, Survey], Iterator[Finding]]] = {
     "flannel": flannel,
     "k3s": node_address,
     "address overlap": overlaps,
+    "routes": routes,
     "kernel module": module,
     "router advertisements": router_advertisements,
     "systemd-networkd": networkd,
