@@ -16,6 +16,7 @@ from meshwright.desired.kubernetes.quarantine import marked
 from meshwright.desired.names import MESH, PEER
 from meshwright.desired.tenants import tenants
 from meshwright.errors import ClusterError
+from meshwright.io import program
 from meshwright.io.cluster import Cluster, Object
 from meshwright.providers.kubernetes import claims, inside
 from meshwright.providers.kubernetes.look import offboarded
@@ -35,7 +36,7 @@ def read(
 
     services: addresses of the file's `kubernetes:` services, as far as they are known without a cluster.
     """
-    facts = Facts(now=now or datetime.now(UTC), services=services)
+    facts = Facts(now=now or datetime.now(UTC), services=services, program=program.facts())
     names = {n: s.kubernetes for n, s in mesh.services.items() if s.kubernetes and not s.address and n not in services}
     if cluster is None:
         return replace(facts, missing={name: f"there is no cluster to ask for {of}" for name, of in names.items()})

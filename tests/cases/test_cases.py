@@ -22,7 +22,7 @@ import pytest
 
 from meshwright import keys
 from meshwright.desired.documents import documents
-from meshwright.desired.facts import ClusterFacts, Facts
+from meshwright.desired.facts import ClusterFacts, Facts, Program
 from meshwright.desired.resource import Resource
 from meshwright.desired.state import known, state
 from meshwright.events import silent
@@ -38,13 +38,14 @@ from meshwright.spec.model import Mesh
 
 HERE = Path(__file__).parent
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
+PROGRAM = Program(1, hashlib.sha256(b"the program on the hub").hexdigest())
 CASES = sorted(path.parent.name for path in HERE.glob("*/mesh.yaml"))
 
 
 def wanted(case: str) -> tuple[Mesh, dict[str, Resource]]:
     mesh = load.load(HERE / case / "mesh.yaml", NOW).mesh
     services = {name: (ip_address("10.96.7.8"),) for name, service in mesh.services.items() if service.kubernetes}
-    return mesh, state(mesh, Facts(NOW, services, cluster=ClusterFacts("1.36")))
+    return mesh, state(mesh, Facts(NOW, services, cluster=ClusterFacts("1.36"), program=PROGRAM))
 
 
 def private(label: str) -> Secret:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -135,3 +138,57 @@ def test_a_masked_or_missing_unit_is_told(folder: Path) -> None:
         units.act("b", "start")
     with pytest.raises(HubError, match="no such action"):
         units.act("../a", "start")
+
+
+def daemon(folder: Path, script: str, kind: str = "notify") -> int:
+    """A unit whose program stays -> its pid."""
+    (folder / "lib" / "d.service").write_text(
+        f"[Service]\nType={kind}\nExecStart=/bin/sh -c 'echo $$$$ > {folder}/pid; {script}'\n"
+    )
+    assert units.act("d", "start")["active"]
+    end = time.monotonic() + 10
+    while not (folder / "pid").exists() or not (folder / "pid").read_text():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return int((folder / "pid").read_text())
+
+
+@pytest.mark.parametrize("kind", ["simple", "exec", "notify"])
+def test_a_program_that_stays_is_started_once_and_asked_to_end(folder: Path, kind: str) -> None:
+    pid = daemon(folder, f'trap "echo asked >> {folder}/log; exit" TERM; while :; do sleep 0.05; done', kind)
+    units.act("d", "start")
+    assert int((folder / "pid").read_text()) == pid
+    assert not units.act("d", "stop")["active"]
+    assert told(folder) == ["asked"]
+
+
+def test_a_program_that_died_is_seen_and_started_again(folder: Path) -> None:
+    pid = daemon(folder, "exec sleep 60")
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while units.active("d.service"):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    (folder / "pid").unlink()
+    assert daemon(folder, "exec sleep 60") != pid
+    units.act("d", "stop")
+
+
+def test_what_will_not_end_is_killed_with_what_it_started(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "PATIENCE", 0.1)
+    pid = daemon(folder, 'trap "" TERM; sleep 61 & while :; do sleep 0.05; done')
+    assert not units.act("d", "stop")["active"]
+    assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_another_process_of_the_same_number_is_not_taken_for_it(folder: Path) -> None:
+    pid = daemon(folder, "exec sleep 60")
+    note = folder / "run" / "d.service"
+    true, note_text = note.read_text(), f"{os.getpid()} 1"
+    note.write_text(note_text)
+    assert not units.active("d.service")
+    units.stop("d.service")
+    note.write_text(true)
+    assert units.active("d.service")
+    units.stop("d.service")
+    assert not Path(f"/proc/{pid}/exe").exists()

@@ -34,6 +34,14 @@ class ClusterFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """The program that shall be on the hub: which format it has, and the digest of its bytes."""
+
+    format: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Read once per command by discover. Keys are no facts: they are Unknown until the world answers (decision 002).
 
@@ -41,9 +49,11 @@ class Facts:
     services: addresses of the `kubernetes:` services of the file, by their name in the file.
     missing: why a `kubernetes:` service has no address, by its name; it stands for nothing then, so nobody reaches it.
     cluster: None where there is no cluster to ask.
+    program: the one that this meshwright brings to the hub; None: it brings none.
     """
 
     now: datetime
     services: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     cluster: ClusterFacts | None = None
+    program: Program | None = None

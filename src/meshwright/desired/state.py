@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from meshwright.desired import clients, firewall, gateway, kubernetes, monitoring, wireguard
+from meshwright.desired import clients, firewall, gateway, hubd, kubernetes, monitoring, wireguard
 from meshwright.desired.facts import Facts
 from meshwright.desired.resource import Resource, Resources, collect, fill
 from meshwright.spec.model import Mesh
@@ -18,6 +18,7 @@ def state(mesh: Mesh, facts: Facts) -> dict[str, Resource]:
             *clients.build(mesh, facts),
             *wireguard.build(mesh, facts),
             *firewall.build(mesh, facts),
+            *hubd.build(mesh, facts),
             *gateway.build(mesh),
             *kubernetes.build(mesh, facts),
             *monitoring.build(mesh, facts),

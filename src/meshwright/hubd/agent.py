@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import state, system, units, writing
+from . import packed, state, system, units, writing
 
 PATIENCE = 20.0
 
@@ -22,17 +22,21 @@ def operate(operation: str, payload: dict[str, Any]) -> dict[str, Any]:
 def read(payload: Mapping[str, Any]) -> dict[str, Any]:
     """{interface, table, mark, sysctl: [key], units: [path], labels: {public key: label}} -> what is there.
 
+    HubError where a newer meshwright wrote. "service_python": [3, 11], the one that the service would have.
+
     {"resources": {id: attrs}, "problems": [sentence], "peers": {id: {endpoint, handshake, received, sent}}}; the last
     is observed and no part of any resource: epoch seconds, bytes. With {"survey": "always"}, or "new" where interface
     or table are not in force yet, also "survey": what else lives here (survey.py).
     """
     where = state.place(payload)
     found = state.read(where)
+    state.check_formats(found)
     return {
         **_survey(payload, found),
         "resources": state.resources(found, where, payload["labels"], {}),
         "problems": [f"{where.conf}: {text}" for text in (found.conf.strange if found.conf else ())],
         "peers": state.observed(found, payload["labels"]),
+        "service_python": packed.python(),
     }
 
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from . import system
+from . import netlink, system
 
 NETLINK_NETFILTER = 12
 CT_NEW, CT_GET, CT_DELETE = 0x100, 0x101, 0x102
@@ -113,22 +113,10 @@ def _answers(link: socket.socket) -> Iterator[tuple[int, bytes]]:
             place += (length + 3) & ~3
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """(type without flags, value, the whole attribute padded) of each netlink attribute."""
-    place = 0
-    while place + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, place)
-        if length < 4:
-            return
-        padded = (length + 3) & ~3
-        yield kind & 0x3FFF, data[place + 4 : place + length], data[place : place + padded].ljust(padded, b"\0")
-        place += padded
-
-
 def _flow(body: bytes) -> Flow | None:
     original = reply = None
     key = b""
-    for kind, value, whole in _attributes(body):
+    for kind, value, whole in netlink.attributes(body):
         if kind == TUPLE_ORIGINAL:
             original, key = _end(value), key + whole
         elif kind == TUPLE_REPLY:
@@ -139,9 +127,9 @@ def _flow(body: bytes) -> Flow | None:
 
 
 def _end(data: bytes) -> End:
-    parts = {kind: value for kind, value, _ in _attributes(data)}
-    addresses = {kind: value for kind, value, _ in _attributes(parts.get(1, b""))}
-    numbers = {kind: int.from_bytes(value, "big") for kind, value, _ in _attributes(parts.get(2, b""))}
+    parts = {kind: value for kind, value, _ in netlink.attributes(data)}
+    addresses = {kind: value for kind, value, _ in netlink.attributes(parts.get(1, b""))}
+    numbers = {kind: int.from_bytes(value, "big") for kind, value, _ in netlink.attributes(parts.get(2, b""))}
     kind = numbers.get(5, numbers.get(8, -1))
     return End(
         addresses.get(1) or addresses.get(3, b""),

@@ -5,15 +5,17 @@ A userspace device is reached by its control socket, the kernel's by wg(8). Keys
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import json
 import os
 import socket
+import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import system, wg
+from . import netlink, system, wg
 
 SOCKETS = "/var/run/wireguard"
 
@@ -36,6 +38,38 @@ def read(interface: str) -> Live | None:
         return None
     addresses = _addresses(link)
     return Live(device, addresses, int(link.get("mtu", 0)), "UP" in link["flags"], _routes(interface, addresses))
+
+
+def wireguard(interface: str) -> wg.Device | None:
+    """What WireGuard alone says of it, None when there is no such interface, or it is none of WireGuard's."""
+    return _device(interface)
+
+
+def index(interface: str) -> tuple[int, bool] | None:
+    """(the kernel's number of the link, whether it is up), asked without a program; None when there is no such link."""
+    request = struct.pack("16s24x", interface.encode())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+        try:
+            flags = struct.unpack_from("=H", fcntl.ioctl(link, netlink.SIOCGIFFLAGS, request), 16)[0]
+            return socket.if_nametoindex(interface), bool(flags & netlink.UP)
+        except OSError:
+            return None
+
+
+def speak(interface: str, peers: Mapping[str, tuple[str, int]]) -> None:
+    """Give peers an endpoint, and send each a packet there at once: public key -> (endpoint, its keepalive).
+
+    The caller holds the hub's lock, for the kernel's device would make a peer that somebody has just removed.
+    """
+    for request in wg.render_endpoints(peers):
+        if _ask(interface, request) is None:
+            break
+    else:
+        return
+    keys = list(peers)
+    for start in range(0, len(keys), 100):  # an argument list has an end
+        for words in wg.endpoint_words({key: peers[key] for key in keys[start : start + 100]}):
+            system.run(["wg", "set", interface, *words])
 
 
 def public_key(private: str) -> str:

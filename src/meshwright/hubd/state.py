@@ -5,38 +5,19 @@ Every attrs is {"saved": X, "live": X}: what a reboot comes back to, and what wo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from . import closed, device, nft, system, units, wg
+from . import FORMAT, closed, device, nft, system, units, wg
+from .place import Place as Place  # noqa: PLC0414
 
 Attrs = dict[str, Any]
 HALVES = ("saved", "live")
-
-
-class Place(NamedTuple):
-    """What of the hub is meant: names, and the parts that only the wanted side knows."""
-
-    interface: str
-    table: str
-    mark: int = 0
-    sysctl: tuple[str, ...] = ()
-    units: tuple[str, ...] = ()
-
-    @property
-    def conf(self) -> str:
-        return f"/etc/wireguard/{self.interface}.conf"
-
-    @property
-    def ruleset(self) -> str:
-        return f"/etc/meshwright/{self.table}.json"
-
-    @property
-    def service(self) -> str:
-        return f"wg-quick@{self.interface}.service"
 
 
 def place(payload: Mapping[str, Any]) -> Place:
@@ -64,6 +45,7 @@ class State(NamedTuple):
     closed: Attrs | None
     units: Mapping[str, Attrs]
     exposed: bool = False
+    program: Attrs | None = None
 
 
 def read(where: Place) -> State:
@@ -86,6 +68,7 @@ def read(where: Place) -> State:
         closed.read(where.interface, mark, where.sysctl),
         {path: unit for path in where.units if (unit := _unit(path))},
         text is not None and bool(os.stat(where.conf).st_mode & 0o077),
+        _program(where),
     )
 
 
@@ -139,6 +122,35 @@ def _objects(commands: list[Attrs]) -> list[Attrs]:
     return out
 
 
+PROGRAM = re.compile(rb"#!.*\n# meshwright hubd, format ([0-9]{1,6})\n")
+
+
+def _program(where: Place) -> Attrs | None:
+    """The program that stays here, as one file; format 0 for one that does not say it."""
+    data = system.read_file(where.program)
+    if data is None:
+        return None
+    said = PROGRAM.match(data)
+    return {
+        "format": int(said[1]) if said else 0,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "mode": f"{stat.S_IMODE(os.stat(where.program).st_mode):04o}",
+        "path": where.program,
+    }
+
+
+def check_formats(state: State) -> None:
+    """Refuse what a newer meshwright wrote: this one would take for damage what it does not know."""
+    tables = [table["format"] for table in state.tables.values() if table]
+    found = {"table": (max(tables, default=0), nft.FORMAT), "hubd": ((state.program or {}).get("format", 0), FORMAT)}
+    for name, (there, ours) in found.items():
+        if there > ours:
+            raise system.HubError(
+                f"a newer meshwright wrote this hub: its {name} has format {there}, this one knows up to {ours}",
+                "upgrade meshwright where you run it, then try again",
+            )
+
+
 def _unit(path: str) -> Attrs | None:
     data = system.read_file(path)
     if data is None:
@@ -183,6 +195,8 @@ def resources(state: State, where: Place, labels: Mapping[str, str], known: Mapp
     if state.closed:
         out[f"hub/closed/{where.interface}"] = {"live": state.closed}
     out.update({f"hub/unit{path}": unit for path, unit in state.units.items()})
+    if state.program:
+        out[f"hub/program/{where.table}"] = {"saved": state.program}
     return out
 
 

@@ -7,16 +7,20 @@ on stop and restart, ReloadPropagatedFrom= on reload, After= and Before= for the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from . import system
 
 RUNNING = "/run/meshwright-units"
+PATIENCE = 5.0  # seconds that a daemon has to end by itself
 FOLDERS = (
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -82,10 +86,40 @@ def enabled(name: str) -> bool:
 
 
 def active(name: str) -> bool:
-    """Whether the unit is active; without systemd: whether we started it and have not stopped it."""
+    """Whether the unit is active; without systemd: whether we started it, have not stopped it, and its daemon lives."""
+    return state(name) == "active"
+
+
+def state(name: str) -> str:
+    """In systemd's words: active, inactive, failed, activating and so on."""
     if booted():
-        return system.attempt(["systemctl", "is-active", name]).out.strip() == b"active"
-    return os.path.exists(f"{RUNNING}/{name}")
+        return system.attempt(["systemctl", "is-active", name]).out.decode().strip()
+    noted = system.read_file(f"{RUNNING}/{name}")
+    return "active" if noted is not None and (not noted or _lives(noted.decode())) else "inactive"
+
+
+def again(name: str, state: str) -> None:
+    """Start a unit again without waiting for it. What anybody else has asked for meanwhile goes first."""
+    if booted():
+        verb = "try-restart" if state == "active" else "start"
+        system.run(["systemctl", "--no-block", "--job-mode=fail", verb, name])
+    else:
+        restart(name)
+
+
+def _lives(noted: str) -> bool:
+    """Whether the process that a note speaks of ("PID START") still runs."""
+    pid, _, begun = noted.partition(" ")
+    return _begun(int(pid)) == begun != ""
+
+
+def _begun(pid: int) -> str:
+    """When a process began, in ticks since boot, "" when it has ended; proc(5)."""
+    try:
+        words = (system.read_file(f"/proc/{pid}/stat") or b"").decode(errors="replace").rpartition(")")[2].split()
+    except ProcessLookupError:
+        return ""
+    return words[19] if len(words) > 19 and words[0] not in "ZX" else ""
 
 
 def load(name: str) -> Unit | None:
@@ -201,7 +235,7 @@ def _start(unit: Unit) -> None:
 
 
 def _launch(unit: Unit) -> str:
-    """Start a daemon in the background -> its pid. Its output goes to a file: nobody waits on it."""
+    """Start a daemon in the background -> "PID START". Its output goes to a file: nobody waits on it."""
     line = unit.values["Service.ExecStart"][-1]
     os.makedirs(RUNNING, exist_ok=True)
     with open(f"{RUNNING}/.{unit.name}.log", "ab") as log:
@@ -214,7 +248,7 @@ def _launch(unit: Unit) -> str:
             start_new_session=True,
             cwd="/",
         )
-    return str(process.pid)
+    return f"{process.pid} {_begun(process.pid)}"
 
 
 def stop(name: str) -> None:
@@ -226,13 +260,24 @@ def stop(name: str) -> None:
 def _stop(unit: Unit) -> None:
     if not active(unit.name):
         return
-    process = (system.read_file(f"{RUNNING}/{unit.name}") or b"").decode()
+    noted = (system.read_file(f"{RUNNING}/{unit.name}") or b"").decode()
     try:
         _execute(unit, "ExecStop")
-        if process:
-            system.attempt(["kill", process])
+        if noted:
+            _end(noted)
     finally:
         system.remove_file(f"{RUNNING}/{unit.name}")
+
+
+def _end(noted: str) -> None:
+    """End a daemon and all that it started: first asked to, then killed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        end = time.monotonic() + PATIENCE
+        if _lives(noted):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(noted.partition(" ")[0]), number)
+        while _lives(noted) and time.monotonic() < end:
+            time.sleep(0.01)
 
 
 def _with_parts(name: str) -> list[Unit]:

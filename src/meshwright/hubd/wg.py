@@ -27,6 +27,7 @@ class Peer(NamedTuple):
     handshake: int = 0
     received: int = 0
     sent: int = 0
+    keepalive: int = 0
 
 
 class Device(NamedTuple):
@@ -122,9 +123,10 @@ def parse_dump(text: str) -> Device:
 
 
 def _dumped(line: list[str]) -> Peer:
-    _, shared, endpoint, allowed, handshake, received, sent, _ = line
+    _, shared, endpoint, allowed, handshake, received, sent, keepalive = line
     networks = prefixes(_word(allowed).split(","))
-    return Peer(networks, _word(shared), _word(endpoint), int(handshake), int(received), int(sent))
+    seconds = 0 if keepalive == "off" else int(keepalive)
+    return Peer(networks, _word(shared), _word(endpoint), int(handshake), int(received), int(sent), seconds)
 
 
 def _word(text: str) -> str:
@@ -156,6 +158,7 @@ def _spoken(block: str) -> tuple[str, Peer]:
         int(seen.get("last_handshake_time_sec", 0)),
         int(seen.get("rx_bytes", 0)),
         int(seen.get("tx_bytes", 0)),
+        int(seen.get("persistent_keepalive_interval", 0)),
     )
     return _base64(key), peer
 
@@ -185,6 +188,35 @@ def render_uapi(change: Update) -> bytes:
             out.append("replace_allowed_ips=true")
             out += [f"allowed_ip={prefix}" for prefix in allowed]
     return ("\n".join(out) + "\n\n").encode()
+
+
+KNOCK = 25
+"""Any keepalive but 0: a peer that had none, and gets one, is sent a packet at once."""
+
+
+def render_endpoints(peers: Mapping[str, tuple[str, int]]) -> tuple[bytes, bytes]:
+    """Two set=1 that give peers an endpoint and send each a packet: public key -> (endpoint, keepalive to end with).
+
+    The keepalive passes from 0 to something in one of the two. A peer that is not there is not made.
+    """
+    first, second = ["set=1"], ["set=1"]
+    for key, (endpoint, keepalive) in peers.items():
+        own = [f"public_key={_hex(key)}", "update_only=true"]
+        between = 0 if keepalive else KNOCK
+        first += [*own, f"endpoint={endpoint}", f"persistent_keepalive_interval={between}"]
+        second += [*own, f"persistent_keepalive_interval={keepalive}"]
+    return ("\n".join(first) + "\n\n").encode(), ("\n".join(second) + "\n\n").encode()
+
+
+def endpoint_words(peers: Mapping[str, tuple[str, int]]) -> tuple[list[str], list[str]]:
+    """The same two as arguments of `wg set IF`, which makes a peer that is not there."""
+    first: list[str] = []
+    second: list[str] = []
+    for key, (endpoint, keepalive) in peers.items():
+        between = 0 if keepalive else KNOCK
+        first += ["peer", key, "endpoint", endpoint, "persistent-keepalive", str(between)]
+        second += ["peer", key, "persistent-keepalive", str(keepalive)]
+    return first, second
 
 
 def render_addconf(change: Update, device: Device) -> bytes:

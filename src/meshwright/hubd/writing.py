@@ -2,6 +2,7 @@
 
 Whoever is killed between any two of them leaves less access than before or after, never more, and the next run goes on
 from there:
+    hubd off    the service stops if its program or unit changes: a killed run leaves it stopped, which is seen
     units       unit files and kernel settings, before anything could need them after a reboot
     closed      the rule that keeps the mesh shut without the table
     reduce      one nft transaction: rights that went away, addresses that change hands; never a new source
@@ -13,6 +14,7 @@ from there:
     conf        the conf file
     grant       one nft transaction: the rest
     save        the saved table; its old content was the proof that `end flows` may not have been done
+    hubd on     the service, with the tunnel as it shall be
     remove      what shall not exist at all: interface, table, units, last of all the rule
 """
 
@@ -22,7 +24,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from . import closed, conntrack, device, judge, nft, state, system, units, wg
+from . import closed, conntrack, device, judge, nft, packed, state, system, units, wg
 from .state import Attrs, Place, State
 
 
@@ -47,6 +49,7 @@ def write(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Write the payload's changes -> one {"id", "ok", "why", "hint", "attrs"} per change."""
     where = state.place(payload)
     before = state.read(where)
+    state.check_formats(before)
     changes = {change["id"]: change for change in payload["changes"]}
     labels, known = _names(changes)
     there = state.resources(before, where, labels, known)
@@ -56,7 +59,7 @@ def write(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
         _check_alone(before, where)
         target = aim(there, changes, before, where)
-        for step in steps(before, there, target, where):
+        for step in steps(before, there, target, where, payload.get("program", "")):
             step.do()
     except system.HubError as error:
         return _partly(changes, where, labels, error)
@@ -168,10 +171,12 @@ def _with_key(attrs: Attrs, before: State) -> tuple[Attrs, dict[str, str]]:
     return out, private
 
 
-def steps(before: State, there: Mapping[str, Attrs], target: Target, where: Place) -> list[Step]:
-    """Everything to do, in order. Each step is harmless when done again."""
+def steps(before: State, there: Mapping[str, Attrs], target: Target, where: Place, program: str = "") -> list[Step]:
+    """Everything to do, in order. Each step is harmless when done again. program: as it came, packed."""
     job = _Job(before, there, target, where)
+    service = packed.Service(target.changed, target.resources, where, program)
     return [
+        Step("hubd off", service.off),
         Step("units", job.units),
         Step("closed", job.closed),
         Step("reduce", job.reduce),
@@ -183,6 +188,7 @@ def steps(before: State, there: Mapping[str, Attrs], target: Target, where: Plac
         Step("conf", job.conf),
         Step("grant", job.grant),
         Step("save", job.save),
+        Step("hubd on", service.on),
         Step("remove", job.remove),
     ]
 
@@ -288,7 +294,7 @@ class _Job:
         table = self.target.tables["saved"]
         if table is not None and self._table_changes:
             self._save(table)
-        for id in self.target.changed:
+        for id in self.target.changed - {f"hub/unit/etc/systemd/system/{self.where.hubd}"}:
             if _unit(id).endswith(".service") and id in self.target.resources:
                 units.act(_unit(id).rpartition("/")[2], "start")
 
@@ -411,6 +417,8 @@ class _Job:
         for id in gone:
             if _unit(id):
                 self._remove_unit(_unit(id))
+        if f"hub/program/{where.table}" in gone:
+            packed.remove(where)
         if f"hub/closed/{where.interface}" in gone:
             closed.remove(where.interface)
 

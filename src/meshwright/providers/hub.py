@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from meshwright.desired.resource import Resource, Resources, Unknown
+from meshwright.desired.resource import Blocked, Resource, Resources, Unknown
 from meshwright.errors import HostError
 from meshwright.events import Tell
+from meshwright.io import program
 from meshwright.io.host import Host, remote
 from meshwright.plan.plan import Change
 from meshwright.providers.base import Result
 
 Survey = Literal["always", "new", "never"]
+OLDEST = (3, 9)
 SECRET = frozenset({("saved", "preshared_key"), ("live", "preshared_key")})
 
 
@@ -35,7 +37,9 @@ class Hub:
         """As read, and in the same call what else lives on the hub: always, never, or while it is new to us."""
         asked = {"labels": _labels(wanted), **_asked(wanted, survey)}
         answer = remote(self.host, "read", {**self._place(wanted), **asked})
-        return {id: self._resource(id, attrs) for id, attrs in answer["resources"].items()}, answer.get("survey")
+        found = {id: self._resource(id, attrs) for id, attrs in answer["resources"].items()}
+        found.update(self._without_python(wanted, found, answer.get("service_python", OLDEST)))
+        return found, answer.get("survey")
 
     def peers(self, wanted: Resources) -> dict[str, dict[str, Any]]:
         """What the live device has seen, by id: endpoint, handshake (epoch seconds), received, sent (bytes)."""
@@ -58,10 +62,23 @@ class Hub:
             {"id": change.id, "before": change.before, "after": _without_unknown(change.wanted)} for change in changes
         ]
         try:
-            answer = remote(self.host, "write", {**self._place(_sides(changes)), "changes": batch}, timeout=300)
+            answer = remote(
+                self.host, "write", {**self._place(_sides(changes)), "changes": batch, **_program(changes)}, timeout=300
+            )
         except HostError as error:
             return [Result(change.id, False, why=error.message, hint=error.hint) for change in changes]
         return [Result(r["id"], r["ok"], r["attrs"], r["why"], r["hint"]) for r in answer["results"]]
+
+    def _without_python(
+        self, wanted: Resources, found: Resources, version: Sequence[int]
+    ) -> Iterator[tuple[str, Resource]]:
+        """The service's program as a thing that has to wait, where nothing on the hub could run it."""
+        id = f"hub/program/{self.table}"
+        if id in wanted and tuple(version) < OLDEST:
+            has = f"/usr/bin/python3 is {'.'.join(map(str, version)) if version else 'missing'}"
+            why = f"the hub's {has}, and its service needs {'.'.join(map(str, OLDEST))} or newer"
+            blocked = Blocked("waits", why, "the mesh works without it; endpoints are not remembered over a restart")
+            yield id, Resource(id, found[id].attrs if id in found else {}, blocked=blocked)
 
     @property
     def _interface(self) -> str:
@@ -81,12 +98,18 @@ class Hub:
 
     def _resource(self, id: str, attrs: Mapping[str, Any]) -> Resource:
         kind = id.split("/")[1]
-        after: tuple[str, ...] = () if kind in {"table", "closed", "unit"} else (f"hub/table/{self.table}",)
+        after: tuple[str, ...] = () if kind in {"table", "closed", "unit", "program"} else (f"hub/table/{self.table}",)
         if kind == "peer":
             # the key pair goes last: until the hub has forgotten the peer, its key is worth keeping
             label = id.removeprefix("hub/peer/")
             after = (self._interface, f"files/key/{label}", f"files/preshared/{label}")
         return Resource(id, attrs, SECRET if kind == "peer" else frozenset(), after)
+
+
+def _program(changes: Sequence[Change]) -> dict[str, str]:
+    """The service's program itself, where it is to be written."""
+    wanted = any(c.id.startswith("hub/program/") and c.wanted is not None for c in changes)
+    return {"program": program.packed()} if wanted else {}
 
 
 def _labels(wanted: Resources) -> dict[str, str]:

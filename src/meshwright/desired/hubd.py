@@ -1,0 +1,97 @@
+"""The service on the hub: its program, and the unit that runs it. systemd.service(5), systemd.exec(5).
+
+The mesh works without it. It never is Required by the tunnel, nor requires it: whichever stops, the other goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from meshwright.desired.facts import Facts
+from meshwright.desired.resource import Resource
+from meshwright.spec.model import Mesh
+
+PYTHON = "/usr/bin/python3"
+MODE = "0644"
+
+
+def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
+    """The program as one file, and its unit; nothing where no program is brought."""
+    if facts.program is None:
+        return
+    id = f"hub/program/{mesh.table}"
+    saved = {
+        "format": facts.program.format,
+        "sha256": facts.program.sha256,
+        "mode": MODE,
+        "path": _path(mesh),
+    }
+    yield Resource(id, {"saved": saved}, after=(f"hub/interface/{mesh.hub.interface}",))
+    unit = f"/etc/systemd/system/meshwright-hubd-{mesh.table}.service"
+    yield Resource(f"hub/unit{unit}", {"text": _unit(mesh), "mode": "0644"}, after=(id,))
+
+
+def _path(mesh: Mesh) -> str:
+    return f"/var/lib/meshwright/{mesh.table}/hubd.pyz"
+
+
+def _unit(mesh: Mesh) -> str:
+    interface, lock = mesh.hub.interface, f"/run/meshwright-{mesh.hub.interface}.lock"
+    return "\n".join(
+        [
+            "# Written by meshwright. Stopping this unit changes nothing about the tunnel; only nobody brings it back.",
+            "[Unit]",
+            f"Description=Endpoint memory and watch of the mesh {mesh.name}",
+            # after the tunnel, so that at shutdown it ends before: what it saves last is what was there
+            f"After=meshwright-{mesh.table}.service wg-quick@{interface}.service",
+            "StartLimitIntervalSec=0",
+            "",
+            "[Service]",
+            "Type=notify",
+            # the lock that apply takes too; made outside the sandbox, which cannot write there
+            f"ExecStartPre=+/bin/sh -c 'umask 077; : >>{lock}'",
+            f"ExecStart={PYTHON} -I -S {_path(mesh)} serve {interface} {mesh.table}",
+            "Restart=always",
+            "RestartSec=1",
+            "TimeoutStopSec=5",
+            "WatchdogSec=180",
+            f"StateDirectory=meshwright/{mesh.table}/memory",
+            "StateDirectoryMode=0700",
+            "UMask=0077",
+            *SANDBOX,
+            "",
+            "[Install]",
+            "WantedBy=multi-user.target",
+            "",
+        ]
+    )
+
+
+SANDBOX = (
+    "CapabilityBoundingSet=CAP_NET_ADMIN",
+    "NoNewPrivileges=yes",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "ProtectClock=yes",
+    "ProtectControlGroups=yes",
+    "ProtectHostname=yes",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectProc=invisible",
+    "ProcSubset=pid",
+    "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6",
+    "IPAddressDeny=any",
+    "RestrictNamespaces=yes",
+    "RestrictRealtime=yes",
+    "RestrictSUIDSGID=yes",
+    "LockPersonality=yes",
+    "MemoryDenyWriteExecute=yes",
+    "SystemCallArchitectures=native",
+    "SystemCallFilter=@system-service",
+    "SystemCallFilter=~@privileged @resources",
+    "SystemCallErrorNumber=EPERM",
+    "TasksMax=16",
+)
