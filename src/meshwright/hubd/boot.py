@@ -48,10 +48,11 @@ class _Memory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def _answer() -> dict[str, Any]:
     sys.meta_path.insert(0, _Memory())
-    agent = importlib.import_module("hubd.agent")
+    module, _, operation = document["operation"].rpartition(".")
+    agent = importlib.import_module(f"hubd.{module or 'agent'}")
     system = importlib.import_module("hubd.system")
     try:
-        return {"result": agent.operate(document["operation"], document["payload"])}
+        return {"result": agent.operate(operation, document["payload"])}
     except system.HubError as error:
         return {"error": str(error), "hint": error.hint}
     except Exception as error:  # noqa: BLE001  whatever it is, it must come home as one line

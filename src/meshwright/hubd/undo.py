@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from . import back, closed, device, state, system, units, writing
+from . import back, closed, device, hearing, state, system, units, writing
 from .back import Kept
 from .state import Attrs, Place, State
 
 FAMILIES = {"net.ipv4.ip_forward": "ipv4", "net.ipv6.conf.all.forwarding": "ipv6"}
 ALL = ("all", "default")
-DISCARD = 9
 
 
 def settings(keys: Iterable[str]) -> dict[str, str]:
@@ -37,48 +36,55 @@ def routers() -> list[dict[str, Any]]:
     return [route for route in found if route.get("gateway") and route.get("dev")]
 
 
-def undo(where: Place, kept: Kept, gone: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Put back what can be put back -> {"restored": [id], "error": what could not}. One failure stops nothing else."""
+def undo(armed: Mapping[str, Any], tries: int) -> dict[str, Any]:
+    """Put back what a snapshot says -> {"restored": [id], "error": what could not}. One failure stops nothing else."""
+    where, kept = state.place(armed["place"]), Kept(**armed["kept"])
+    done: set[str] = set()
     errors: list[str] = []
-    now = state.read(where)
-    found = state.resources(now, where, {}, {})
-    wanted = back.back(kept, found)
-    for step in _steps(now, found, wanted, where, kept):
+    for left in reversed(range(tries)):
+        errors.clear()
         with _noted(errors):
-            step()
-    with _noted(errors):
-        _routes(gone)
-    return {"restored": sorted({*wanted, *_settled(kept)}), "error": "; ".join(dict.fromkeys(errors))}
-
-
-def _settled(kept: Kept) -> list[str]:
-    """What the settings stand for, where they were all that changed."""
-    id = f"hub/closed/{kept.interface}"
-    return [id] if id in kept.before else []
+            done |= set(_write(where, kept, errors))
+        with _noted(errors):
+            _routes(armed["routers"])
+            hearing.speak(where.interface)
+        if not errors or not left:
+            break
+        time.sleep(1)
+    return {"restored": sorted(done), "error": "; ".join(dict.fromkeys(errors))}
 
 
 @contextlib.contextmanager
-def _noted(errors: list[str]) -> Any:
+def _noted(errors: list[str]) -> Iterator[None]:
     try:
         yield
     except (system.HubError, OSError) as error:
         errors.append(str(error))
 
 
+def _write(where: Place, kept: Kept, errors: list[str]) -> list[str]:
+    """Do the steps -> the ids that are different now."""
+    with _noted(errors):
+        closed.settle({key: value for key, value in kept.sysctl.items() if closed.sysctl(key)})
+    now = state.read(where)
+    found = state.resources(now, where, {}, {})
+    wanted = back.back(kept, found)
+    for step in _steps(now, found, wanted, where):
+        with _noted(errors):
+            step()
+    settled = f"hub/closed/{kept.interface}"
+    return [*wanted, *([settled] if settled in kept.before else [])]
+
+
 def _steps(
-    now: State, found: Mapping[str, Attrs], wanted: Mapping[str, Attrs | None], where: Place, kept: Kept
+    now: State, found: Mapping[str, Attrs], wanted: Mapping[str, Attrs | None], where: Place
 ) -> list[Callable[[], None]]:
     changes = {id: {"before": found.get(id), "after": after} for id, after in wanted.items()}
     target = writing.aim(found, changes, now, where)
     interface = target.resources.get(f"hub/interface/{where.interface}") or {}
     mark = next((table["mark"] for table in target.tables.values() if table), where.mark)
     steps = writing.steps(now, found, target, where._replace(mark=mark))
-    return [
-        lambda: _down(now, interface, where),
-        lambda: closed.settle({key: value for key, value in kept.sysctl.items() if closed.sysctl(key)}),
-        *(step.do for step in steps),
-        lambda: _at_boot(interface, where),
-    ]
+    return [lambda: _down(now, interface, where), *(step.do for step in steps), lambda: _disable(interface, where)]
 
 
 def _down(now: State, interface: Mapping[str, Attrs | None], where: Place) -> None:
@@ -90,7 +96,7 @@ def _down(now: State, interface: Mapping[str, Attrs | None], where: Place) -> No
             device.delete(where.interface)
 
 
-def _at_boot(interface: Mapping[str, Attrs | None], where: Place) -> None:
+def _disable(interface: Mapping[str, Attrs | None], where: Place) -> None:
     saved = interface.get("saved")
     if saved and not saved["enabled"] and units.enabled(where.service):
         units.act(where.service, "disable")
@@ -103,25 +109,3 @@ def _routes(gone: Sequence[Mapping[str, Any]]) -> None:
             words = ["default", "via", route["gateway"], "dev", route["dev"], "proto", "ra"]
             words += [word for key in ("metric", "expires") if key in route for word in (key, str(route[key]))]
             system.run(["ip", "-6", "route", "replace", *words])
-
-
-def speak(interface: str, keys: Sequence[str]) -> None:
-    """Send each peer an empty packet at once, whatever the table says: so he learns of a new port of the hub's."""
-    found = device.wireguard(interface)
-    peers = {key: found.peers[key] for key in keys if key in found.peers} if found else {}
-    known = {key: (peer.endpoint, peer.keepalive) for key, peer in peers.items() if peer.endpoint}
-    if known:
-        device.speak(interface, known)
-
-
-def knock(interface: str, keys: Sequence[str]) -> None:
-    """Send each peer a datagram to nobody (the port `discard`): WireGuard answers data within ten seconds, even where
-    the friend's own system does not. Where the table forbids it, his own next packet has to be waited for.
-    """
-    found = device.wireguard(interface)
-    peers = [found.peers[key] for key in keys if key in found.peers] if found else []
-    for address in [prefix.partition("/") for peer in peers for prefix in peer.allowed_ips]:
-        family = socket.AF_INET6 if address[2] == "128" else socket.AF_INET
-        if address[2] in ("32", "128"):
-            with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as link:
-                link.sendto(b"", (address[0], DISCARD))

@@ -3,12 +3,10 @@ rolls back by itself."""
 
 from __future__ import annotations
 
-import getpass
-import platform
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +22,6 @@ LATE = 15
 CALL = 20
 """How long such a call may take beside that."""
 PAUSE = 1.0
-OVER = "the time to confirm it was over"
 NEXT = (
     "find out what the change cuts off (a host firewall, the router's port forward, peers that need a new conf), then"
     " apply again"
@@ -44,13 +41,7 @@ class Verdict:
 
 def order(seconds: float) -> dict[str, Any]:
     """What a write has to say to arm a roll-back."""
-    return {"seconds": seconds, "token": secrets.token_hex(16), "by": f"{_user()} on {platform.node() or 'a machine'}"}
-
-
-def _user() -> str:
-    with suppress(KeyError, OSError, ImportError):
-        return getpass.getuser()
-    return "somebody"
+    return {"seconds": seconds, "token": secrets.token_hex(16)}
 
 
 def settle(
@@ -58,49 +49,47 @@ def settle(
 ) -> Verdict:
     """Confirm a write over new connections, until the hub has said how it ended or its time is over.
 
-    new: the host over the first of them. place: {"interface", "table"}. armed: what the hub's answer said of it; {}
-    when the answer was lost: then no peer is waited for.
+    new: the host over the first of them. place: {"interface", "table"}. armed: what the hub's answer said of it, {}
+    when that was lost.
     """
-    hear = armed.get("hear") or {}
     until = clock(armed.get("until") or time.time() + order["seconds"])
-    if hear:
-        tell(Started(f"waiting to hear one of {_peers(hear)}; else {host.name} rolls back at {until}"))
-    call = {**place, "token": order["token"], "hear": hear, "wait": HEAR}
+    if armed.get("hear"):
+        peers = f"{armed['hear']} active peer{'' if armed['hear'] == 1 else 's'}"
+        tell(Started(f"waiting to hear one of {peers} again; else {host.name} rolls back at {until}"))
     end = time.monotonic() + order["seconds"] + LATE
+    call = {**place, "token": order["token"], "wait": HEAR}
     why = ""
     while True:
-        state, said = _ask(new, call)
-        if state in ("kept", "none", "back"):
-            return _verdict(said, why or OVER)
+        said = _ask(new, call)
+        if said["state"] in ("kept", "none", "back"):
+            return _verdict(said, why)
         if not why:
             why = said["why"]
-            tell(Started(f"{why}; {host.name} rolls back {'now' if state == 'going' else f'by itself at {until}'}"))
+            tell(
+                Started(
+                    f"{why}; {host.name} rolls back {'now' if said['state'] == 'going' else f'by itself at {until}'}"
+                )
+            )
         if time.monotonic() > end:
             return Verdict("lost", why, until)
         time.sleep(PAUSE)
         new = host.fresh() or host
 
 
-def _ask(host: Host, call: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """One call -> (state, the hub's answer or {"why"})."""
-    hear = call["hear"]
+def _ask(host: Host, call: dict[str, Any]) -> dict[str, Any]:
     try:
-        said = remote(host, "confirm", dict(call), timeout=(HEAR if hear else 0) + CALL)
+        return remote(host, "rollback.confirm", call, timeout=HEAR + CALL)
     except HostError as error:
-        return "lost", {"why": f"no new connection was possible: {error.message}"}
-    why = f"none of {_peers(hear)} was heard after the change" if hear else OVER
-    return said["state"], {"why": why, **said}
-
-
-def _peers(hear: Mapping[str, Any]) -> str:
-    return f"{len(hear)} active peer{'' if len(hear) == 1 else 's'}"
+        return {"state": "lost", "why": f"no new connection was possible: {error.message}"}
 
 
 def _verdict(said: Mapping[str, Any], why: str) -> Verdict:
     if said["state"] != "back":
         return Verdict(said["state"])
     failed = f" (not all of it: {said['error']})" if said["error"] else ""
-    return Verdict("back", f"{why}{failed}", clock(said["at"]), frozenset(said["restored"]))
+    return Verdict(
+        "back", f"{why or 'the time to confirm it was over'}{failed}", clock(said["at"]), frozenset(said["restored"])
+    )
 
 
 def judged(result: Result, verdict: Verdict, name: str, *, known: bool) -> Result:
