@@ -2,8 +2,8 @@
 
 In /var/lib/meshwright/rollback-TABLE/ (all 0600, no secret in it):
     program.py      hubd as it came with the write, and the call that rolls back
-    snapshot.json   what is to be put back (back.py), the token, the deadline, who wrote; after the last step also "hear":
-                    of which peers one must be heard again, and what was seen of them. While it is there, it is armed
+    snapshot.json   what is to be put back (back.py), the token, the deadline, who wrote; after the last step also
+                    "hear": of which peers one must be heard again, and what was seen of them. There = armed
     outcome.json    what came of the last one
 A timer of systemd starts the program; without systemd a process of its own waits. A reboot loses the timer: a unit that
 is there only as long as the snapshot rolls back at boot then. Arming is arming.py; this file imports little, for the

@@ -45,8 +45,14 @@ class Target(NamedTuple):
         return any(id.split("/")[1] in kinds for id in self.changed)
 
 
-def write(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Write the payload's changes -> one {"id", "ok", "why", "hint", "attrs"} per change."""
+Ready = Callable[[State, Mapping[str, Attrs], Target], None]
+
+
+def write(payload: Mapping[str, Any], ready: Ready = lambda *_: None) -> list[dict[str, Any]]:
+    """Write the payload's changes -> one {"id", "ok", "why", "hint", "attrs"} per change.
+
+    ready: called once with what is there and what shall be, right before the first step; its HubError stops all.
+    """
     where = state.place(payload)
     before = state.read(where)
     state.check_formats(before)
@@ -59,6 +65,7 @@ def write(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
         _check_alone(before, where)
         target = aim(there, changes, before, where)
+        ready(before, there, target)
         for step in steps(before, there, target, where, payload.get("program", "")):
             step.do()
     except system.HubError as error:
