@@ -44,6 +44,8 @@ COMMANDS = {
     "audit": Entry("prove:audit", "Prove that nobody may do more in the cluster than the file says."),
     "status": Entry("prove:status", "Show who is connected."),
     "import": Entry("adopt:adopt", "Make a mesh file of a hub that is there already; keys are kept."),
+    "backup": Entry("backup:backup", "Everything of the mesh in one encrypted file."),
+    "restore": Entry("backup:restore", "Put a backup back, the hub's key too."),
     "peer": Entry("peer:peer", "Friends: add, remove, disable, enable, rename, list, conf, qr."),
     "lab": Entry("lab:lab", "The mesh on this one machine: up, down, exec, status, verify."),
     "completion": Entry("about:completion", "Print the completion script of a shell."),

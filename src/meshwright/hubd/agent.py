@@ -89,6 +89,21 @@ def batch(payload: Mapping[str, Any]) -> dict[str, Any]:
     return {"results": [operate(operation, part) for operation, part in payload["steps"]]}
 
 
+def take(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What only the hub has, for an encrypted backup; see keep.take"""
+    from . import keep
+
+    return keep.take(payload)
+
+
+def plant(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What a backup has of a hub, onto an empty one; see keep.plant"""
+    from . import keep
+
+    with rollback.turn(state.place(payload), payload.get("patience", PATIENCE), payload.get("who", "")):
+        return keep.plant(payload)
+
+
 OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "read": read,
     "write": write,
@@ -97,4 +112,6 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "remove": remove,
     "load": load,
     "batch": batch,
+    "take": take,
+    "plant": plant,
 }

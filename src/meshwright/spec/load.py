@@ -36,12 +36,14 @@ INCLUDED = ("version", "include", "peers")
 class Loaded:
     """A mesh without errors, and what there is to say about it all the same.
 
-    holders: the included file of each peer that does not stand in the mesh file itself.
+    holders: the included file of each peer that does not stand in the mesh file itself. files: the mesh file and all
+    that it includes.
     """
 
     mesh: Mesh
     warnings: tuple[Problem, ...] = ()
     holders: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -158,7 +160,8 @@ class _Loading:
         if any(problem.severity == "error" for problem in self.found):
             raise self._failed()
         holders = {name: source.name for source in self.sources[1:] for name in source.peers}
-        return Loaded(mesh, tuple(sorted(self.found, key=_order)), holders)
+        names = tuple(source.name for source in self.sources)
+        return Loaded(mesh, tuple(sorted(self.found, key=_order)), holders, names)
 
     def _failed(self) -> SpecError:
         hint = f"there are more; these are the first {len(self.found)} found" if self.more else ""

@@ -1,0 +1,275 @@
+"""backup and restore on the operator's machine: byte for byte, for the right people only, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pyrage
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from meshwright import keys
+from meshwright.backup import archive
+from meshwright.backup.archive import Backup
+from meshwright.cli import app
+from meshwright.errors import MeshwrightError
+from meshwright.io import age
+
+OWNER = pyrage.x25519.Identity.generate()
+MESH = """version: 1
+name: house   # a comment that stays
+include: [friends/more.yaml]
+hub: {node: hub, address: 192.168.20.20, interface: wg1, endpoint: "vpn.example.net:51820"}
+network: {cidr: 10.8.0.0/24, hub: 10.8.0.1}
+peers:
+  ham: {address: 10.8.0.2, preshared_key: true}
+"""
+MORE = "peers:\n  bryce: {address: 10.8.0.3}   # café\n"
+
+
+class Home:
+    """A mesh folder with keys, and the command line in it."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+        (folder / "friends").mkdir(parents=True)
+        (folder / "mesh.yaml").write_text(f'{MESH}secrets: {{recipients: ["{OWNER.to_public()}"]}}\n')
+        (folder / "friends/more.yaml").write_text(MORE)
+        for place, key in (
+            ("keys/ham", keys.generate()),
+            ("keys/bryce", keys.generate()),
+            ("preshared/ham", keys.preshared()),
+        ):
+            path = folder / f".meshwright/{place}.key"
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.write_text(f"{key.reveal()}\n")
+            path.chmod(0o600)
+        (folder / ".meshwright").chmod(0o700)
+        self.identity = folder.parent / "identity"
+        self.identity.write_text(f"# mine\n{OWNER}\n")
+        self.identity.chmod(0o600)
+        self.file = folder.parent / "house.backup"
+
+    def run(self, *words: object) -> tuple[int, str, str]:
+        code = app.run([*map(str, words)])
+        said = self.capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    def backup(self, *words: object) -> tuple[int, str, str]:
+        return self.run("backup", self.file, "--without-hub", "--file", self.folder / "mesh.yaml", *words)
+
+    def restore(self, into: Path, *words: object) -> tuple[int, str, str]:
+        return self.run("restore", self.file, into, "--identity", self.identity, *words)
+
+    def stored(self, folder: Path | None = None) -> dict[str, bytes]:
+        folder = folder or self.folder
+        return {
+            str(p.relative_to(folder)): p.read_bytes()
+            for p in sorted(folder.rglob("*"))
+            if p.is_file() and p.name != ".gitignore"
+        }
+
+
+@pytest.fixture
+def home(tmp_path, capsys):
+    return Home(tmp_path / "home", capsys)
+
+
+def test_what_comes_back_is_what_was_there_byte_for_byte(home, tmp_path):
+    code, said, err = home.backup()
+    assert code == 0, err
+    assert stat.S_IMODE(home.file.stat().st_mode) == 0o600
+    into = tmp_path / "new/house"
+    code, told, err = home.restore(into)
+    assert code == 0, err
+    assert home.stored(into) == home.stored()
+    assert all(stat.S_IMODE(p.stat().st_mode) == 0o600 for p in (into / ".meshwright").rglob("*.key"))
+    assert stat.S_IMODE((into / ".meshwright").stat().st_mode) == 0o700
+    secrets = [data.decode().strip() for path, data in home.stored().items() if path.endswith(".key")]
+    sealed = home.file.read_bytes()
+    assert len(secrets) == 3
+    assert not any(key in text for key in secrets for text in (said, told, err))
+    assert not any(word in sealed for word in (b"peers", b"meshwright", *(key.encode() for key in secrets)))
+
+
+@pytest.mark.lab
+def test_an_ssh_key_is_recipient_and_identity(home, tmp_path):
+    made = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", made], check=True, timeout=20)
+    text = f'{MESH}secrets: {{recipients: ["{made.with_suffix(".pub").read_text().strip()}"]}}\n'
+    (home.folder / "mesh.yaml").write_text(text)
+    assert home.backup()[0] == 0
+    assert home.restore(tmp_path / "wrong")[0] == 1
+    home.identity = made
+    assert home.restore(tmp_path / "new")[0] == 0
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", made], check=True, timeout=20)
+    code, _, err = home.restore(tmp_path / "third")
+    assert code == 1
+    assert "protected by a passphrase" in err
+    assert "ssh-keygen -p" in err
+
+
+def test_without_recipients_nothing_is_written_and_the_next_step_is_said(home):
+    (home.folder / "mesh.yaml").write_text(MESH)
+    code, _, err = home.backup()
+    assert code == 1
+    assert "recipients" in err
+    assert "id_ed25519.pub" in err
+    assert not home.file.exists()
+
+
+def test_a_backup_that_is_there_is_not_replaced_without_consent(home):
+    home.file.write_text("precious")
+    assert home.backup()[0] == 1
+    assert home.file.read_text() == "precious"
+    assert home.backup("--force")[0] == 0
+
+
+def test_a_readable_key_is_not_carried_on(home):
+    (home.folder / ".meshwright/keys/ham.key").chmod(0o644)
+    code, _, err = home.backup()
+    assert code == 1
+    assert "others can read this secret" in err
+
+
+def test_an_include_outside_of_the_folder_is_refused(home):
+    (home.folder.parent / "out.yaml").write_text("peers: {}\n")
+    text = (home.folder / "mesh.yaml").read_text().replace("friends/more.yaml", "../out.yaml")
+    (home.folder / "mesh.yaml").write_text(text)
+    code, _, err = home.backup()
+    assert code == 1
+    assert "outside of the mesh file's folder" in err
+
+
+def test_the_wrong_key_is_told_and_nothing_is_written(home, tmp_path):
+    home.backup()
+    home.identity.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    code, _, err = home.restore(tmp_path / "new")
+    assert code == 1
+    assert "not encrypted to this key" in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_in_use_is_left_alone_without_consent_but_a_restore_may_go_on(home, tmp_path):
+    home.backup()
+    into = tmp_path / "new"
+    into.mkdir()
+    (into / "mesh.yaml").write_text("mine")
+    code, _, err = home.restore(into)
+    assert (code, (into / "mesh.yaml").read_text()) == (1, "mine")
+    assert "is not empty" in err
+    assert home.restore(into, "--force")[0] == 0
+    (into / ".meshwright/keys/ham.key").unlink()  # as if it had been interrupted
+    assert home.restore(into)[0] == 0
+    assert home.stored(into) == home.stored()
+
+
+def test_a_link_in_the_way_leads_nowhere(home, tmp_path):
+    home.backup()
+    into, out = tmp_path / "new", tmp_path / "out"
+    into.mkdir()
+    out.mkdir()
+    (into / ".meshwright").symlink_to(out)
+    code, _, err = home.restore(into, "--force")
+    assert code == 1
+    assert "is a link" in err
+    assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda data: b"", "not an encrypted backup"),
+    (lambda data: b"hello\n", "not an encrypted backup"),
+    (lambda data: data[:-7], "damaged, or cut off"),
+    (lambda data: data[:-1] + bytes([data[-1] ^ 1]), "damaged, or cut off"),
+    (lambda data: age.encrypt(b"a letter", [str(OWNER.to_public())]), "no backup of meshwright"),
+])  # fmt: skip
+def test_a_damaged_or_foreign_file_is_refused(home, tmp_path, change, said):
+    home.backup()
+    home.file.write_bytes(change(home.file.read_bytes()))
+    code, _, err = home.restore(tmp_path / "new")
+    assert code == 1
+    assert said in err
+    assert not (tmp_path / "new").exists()
+
+
+GOOD = Backup(
+    "house", "mesh.yaml", ".meshwright", "2026-11-23T00:00:00+00:00", "0", {"mesh.yaml": b"x"}, {"keys/a.key": b"y"}
+)
+
+
+def tar(*members: tuple[str, bytes], kind: bytes = tarfile.REGTYPE) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as file:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size, member.type, member.linkname = (
+                len(data),
+                kind if name != archive.MANIFEST else tarfile.REGTYPE,
+                "/etc/passwd",
+            )
+            file.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def manifest(**more: object) -> tuple[str, bytes]:
+    said = {
+        "format": 1,
+        "mesh": "house",
+        "file": "mesh.yaml",
+        "secrets": ".meshwright",
+        "hub": [],
+        "made": "",
+        "version": "9",
+    }
+    return archive.MANIFEST, json.dumps({**said, **more}).encode()
+
+
+@pytest.mark.parametrize("path", ["../evil", "/etc/evil", "a/../../evil", "..", "", "..\\evil"])
+def test_no_path_leaves_its_folder(path):
+    assert not archive.inside(path)
+    for kind in ("files", "secrets"):
+        with pytest.raises(MeshwrightError):
+            archive.unpack(tar(manifest(), ("files/mesh.yaml", b"x"), (f"{kind}/{path}", b"x")))
+    for key in ("file", "secrets"):
+        with pytest.raises(MeshwrightError):
+            archive.unpack(tar(manifest(**{key: path}), ("files/mesh.yaml", b"x"), (f"files/{path}", b"x")))
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE])
+def test_only_plain_files_are_taken(kind):
+    with pytest.raises(MeshwrightError, match="no plain file"):
+        archive.unpack(tar(manifest(), ("files/mesh.yaml", b""), kind=kind))
+
+
+def test_a_newer_format_and_a_missing_part_are_named():
+    with pytest.raises(MeshwrightError, match="format 2, made by meshwright 9"):
+        archive.unpack(tar(manifest(format=2), ("files/mesh.yaml", b"x")))
+    with pytest.raises(MeshwrightError, match="a part of it is missing"):
+        archive.unpack(tar(manifest(hub=["interface.conf"]), ("files/mesh.yaml", b"x")))
+    with pytest.raises(MeshwrightError, match="a part of it is missing"):
+        archive.unpack(tar(manifest()))
+    assert archive.unpack(tar(manifest(), ("files/mesh.yaml", b"x"))).files == {"mesh.yaml": b"x"}
+
+
+def test_packing_is_the_inverse_of_unpacking():
+    assert archive.unpack(archive.pack(GOOD)) == GOOD
+    assert archive.pack(GOOD) == archive.pack(GOOD)
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, len(archive.pack(GOOD)) - 1), st.integers(0, 255), st.booleans())
+def test_whatever_is_decrypted_is_a_backup_or_one_error(place, byte, cut):
+    data = bytearray(archive.pack(GOOD))
+    data[place] = byte
+    try:
+        found = archive.unpack(bytes(data[:place] if cut else data))
+    except MeshwrightError:
+        return
+    assert all(archive.inside(path) for path in (*found.files, *found.keys, found.file, found.secrets))
