@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import struct
 import sys
+import time
 
 _CALL = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 PROG_LOAD, LINK_CREATE = 5, 28
@@ -36,7 +38,7 @@ def _code(to: int) -> bytes:
 
 def redirect(source: str, to: str) -> int:
     """Every packet that comes in by `source` goes out by `to` ("": goes on as always). Holds while the fd is open."""
-    code = _code(socket_index(to) if to else 0)
+    code = _code(socket.if_nametoindex(to) if to else 0)
     instructions = ctypes.create_string_buffer(code, len(code))
     name = ctypes.create_string_buffer(b"GPL")
     log = ctypes.create_string_buffer(65536)
@@ -47,16 +49,18 @@ def redirect(source: str, to: str) -> int:
             ctypes.addressof(log),
         ),
     )  # fmt: skip
-    return bpf(LINK_CREATE, struct.pack("<IIII", program, socket_index(source), TCX_INGRESS, 0))
+    return bpf(LINK_CREATE, struct.pack("<IIII", program, socket.if_nametoindex(source), TCX_INGRESS, 0))
 
 
-def socket_index(name: str) -> int:
-    import socket
-
-    return socket.if_nametoindex(name)
+def _exists(name: str) -> bool:
+    return not name or name in [other for _, other in socket.if_nameindex()]
 
 
 if __name__ == "__main__":
-    held = redirect(sys.argv[1], sys.argv[2])
+    source, to = sys.argv[1:]
     print("ready", flush=True)
+    while not (_exists(source) and _exists(to)):  # a link that comes and goes, as a proxy that watches links would
+        time.sleep(0.0002)
+    held = redirect(source, to)
+    print("attached", flush=True)
     sys.stdin.read()

@@ -133,7 +133,7 @@ def device_to(survey: Mapping[str, Json], network: Network) -> str | None:
 def _finding(
     mesh: Mesh, survey: Mapping[str, Json], base: filters.Base, kind: str, sure: bool, what: Sequence[str]
 ) -> Finding:
-    said = ", ".join(what[:4]) + (", ..." if len(what) > 4 else "")
+    said = _together(what)
     if sure:
         how = _opener(mesh, survey, base, kind)
         return Finding("firewall", "warn", f"drops {said}", base.label, how, broken=True)
@@ -143,6 +143,17 @@ def _finding(
         f"has rules that cannot be judged and may drop {said}",
         base.label,
         _probe(mesh, kind),
+    )
+
+
+def _together(what: Sequence[str]) -> str:
+    """ "6443/tcp, icmp from friends to nodes, the answers of nodes" """
+    ways: dict[str, list[str]] = {}
+    for text in what:
+        word, way, rest = text.partition(" from ")
+        ways.setdefault(way + rest, []).append(word)
+    return ", ".join(
+        f"{', '.join(words[:6])}{' and more' if len(words) > 6 else ''}{way}" for way, words in ways.items()
     )
 
 
