@@ -17,8 +17,8 @@ from meshwright import flow
 from meshwright.desired.brief import brief
 from meshwright.errors import GuardError, HostError, MeshwrightError
 from meshwright.events import Checked, Tell, silent
-from meshwright.io.host import Host, put
-from meshwright.io.process import Done
+from meshwright.io.host import Host, Lost, put
+from meshwright.io.process import Done, Overdue
 from meshwright.plan import text
 from meshwright.providers import table
 from meshwright.providers.base import Provider
@@ -32,8 +32,10 @@ __all__ = [
     "GuardError",
     "Host",
     "HostError",
+    "Lost",
     "Mesh",
     "MeshwrightError",
+    "Overdue",
     "Planned",
     "apply",
     "load",
