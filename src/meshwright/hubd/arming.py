@@ -78,15 +78,16 @@ def arm(
         undo.settings(where.sysctl),
         before.live.routes if before.live else (),
     )
+    active = _active(before, target)
+    peers = before.live.device.peers if before.live else {}
     try:
-        _save(where, order, kept)
+        _save(where, {**order, "endpoints": {key: peers[key].endpoint for key in active}}, kept)
         rollback.start(where.table, order["seconds"])
     except (OSError, system.HubError) as error:
         rollback.disarm(where.table)
         raise system.HubError(
             f"no roll-back could be armed, so nothing was written: {error}", "mend that on the hub, then apply again"
         ) from None
-    active = _active(before, target)
     hear = bool(active) and target.touches(*back.KINDS)
     return Armed(where, order["seconds"], active, hear, time.monotonic())
 
@@ -147,5 +148,5 @@ def _asked(armed: Armed) -> dict[str, Any]:
     if late:
         rollback.restart(table, armed.seconds)
     if hear:
-        hearing.speak(interface)
+        hearing.speak(interface, {})
     return {"until": time.time() + rollback.left(found), "hear": len(hear)}

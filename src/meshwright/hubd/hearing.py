@@ -44,11 +44,18 @@ def wait(interface: str, before: Mapping[str, Sequence[int]], end: float) -> boo
     return True
 
 
-def speak(interface: str) -> None:
-    """Send each peer an empty packet at once, whatever the table says: so he learns where the hub sends from now."""
+def speak(interface: str, endpoints: Mapping[str, str]) -> None:
+    """Send each peer an empty packet at once, whatever the table says: so he learns where the hub sends from now.
+
+    endpoints: by public key, for peers of whom the device does not know where they are.
+    """
     found = device.wireguard(interface)
-    peers = found.peers if found else {}
-    known = {key: (peer.endpoint, peer.keepalive) for key, peer in peers.items() if peer.endpoint}
+    peers = (
+        {key: (peer.endpoint or endpoints.get(key), peer.keepalive) for key, peer in found.peers.items()}
+        if found
+        else {}
+    )
+    known = {key: (endpoint, keepalive) for key, (endpoint, keepalive) in peers.items() if endpoint}
     if known:
         device.speak(interface, known)
 

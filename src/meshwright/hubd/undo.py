@@ -47,7 +47,7 @@ def undo(armed: Mapping[str, Any], tries: int) -> dict[str, Any]:
             done |= set(_write(where, kept, errors))
         with _noted(errors):
             _routes(armed["routers"])
-            hearing.speak(where.interface)
+            hearing.speak(where.interface, armed["endpoints"])
         if not errors or not left:
             break
         time.sleep(1)
