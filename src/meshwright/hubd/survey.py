@@ -1,5 +1,6 @@
 """What else lives on the hub: raw facts for a judgement that is made elsewhere. Each program once; reads only, except
-where programs sit on links: then it is tried out whether packets get around nft (hookprobe.py).
+where programs sit on links: then it is tried out whether packets get around nft (hookprobe.py). With "back" it also
+asks hosts whether they know the way back into the mesh (wayback.py).
 
 Every part is plain JSON. A part that cannot be read is missing and named under "errors"; whoever judges knows nothing
 of it then. What could hold a secret (a k3s configuration) is read for known keys only.
@@ -15,7 +16,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import closed, foreign, hookprobe, system, units
+from . import closed, foreign, hookprobe, system, units, wayback
 
 Json = Any
 SERVICES = ("ufw", "firewalld", "systemd-networkd", "NetworkManager", "docker", "k3s", "k3s-agent", "nftables")
@@ -40,6 +41,8 @@ def gather(payload: Mapping[str, Any]) -> dict[str, Json]:
             out[name] = part(payload)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, system.HubError) as error:
             out["errors"][name] = str(error)[:300]
+    if payload.get("back"):
+        out["way_back"] = wayback.ask(payload["back"])
     around = out.get("programs_on_links") or {}
     if around.get("links") or around.get("cilium"):
         out["probe"] = hookprobe.run(hookprobe.addresses(payload))

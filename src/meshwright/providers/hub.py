@@ -47,9 +47,11 @@ class Hub:
         seen: dict[str, dict[str, Any]] = answer["peers"]
         return seen
 
-    def around(self, wanted: Resources) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-        """As peers, and in the same call what else lives on the hub."""
-        asked = {"labels": _labels(wanted), **_asked(wanted, "always")}
+    def around(
+        self, wanted: Resources, back: dict[str, Any] | None = None
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        """As peers, and in the same call what else lives on the hub. back: what to ask of the way back (wayback.py)."""
+        asked = {"labels": _labels(wanted), **_asked(wanted, "always"), "back": back}
         answer = remote(self.host, "read", {**self._place(wanted), **asked})
         return answer["peers"], answer["survey"]
 

@@ -14,7 +14,7 @@ from typing import Any
 from meshwright.events import Checked
 from meshwright.plan.text import printable
 from meshwright.spec.model import Mesh, Network
-from meshwright.verify import firewalls
+from meshwright.verify import firewalls, wayback
 from meshwright.verify.finding import Finding
 
 Json = Any
@@ -295,4 +295,5 @@ RULES: dict[str, Callable[[Mesh, Survey], Iterator[Finding]]] = {
     "flowtable": flowtables,
     "eBPF": programs,
     "firewall": firewalls.findings,
+    "return path": wayback.findings,
 }

@@ -14,6 +14,7 @@ def check(out: Output) -> int:
     """Find every problem of the mesh file, its policy tests included. Reads nothing else."""
     from meshwright.cli import meshfile
     from meshwright.cli.output import problem_json
+    from meshwright.verify import wayback
 
     loaded = meshfile.loaded(out)
     mesh, warnings = loaded.mesh, loaded.warnings
@@ -24,10 +25,12 @@ def check(out: Output) -> int:
         "devices": len(mesh.devices),
         "tests": len(mesh.policy.tests),
         "warnings": [problem_json(warning) for warning in warnings],
+        "return_path": {"choice": mesh.network.return_path, "costs": wayback.costs(mesh)},
     }
+    back = [f"return path {mesh.network.return_path}: {costs}"] if (costs := wayback.costs(mesh)) else []
     counts = f"{len(mesh.peers)} peers, {len(mesh.devices)} devices, {len(mesh.policy.tests)} policy tests hold"
     last = f"{data['file']}: {counts}, {len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
-    return out.result(data, "\n".join([*(warning.render() for warning in warnings), last]))
+    return out.result(data, "\n".join([*(warning.render() for warning in warnings), *back, last]))
 
 
 @click.command(cls=Command)
