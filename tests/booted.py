@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from meshwright.io.host import Namespace
-from meshwright.io.ssh import Ssh
+from meshwright.io.ssh import Ssh, control_folder
 from support import machine
 
 OPERATOR, HUB = "192.0.2.1", "192.0.2.10"
@@ -62,8 +62,10 @@ class Site:
         """Give the namespace of `pid` an interface eth0 on the segment."""
         self.links += 1
         near = f"to{self.links}"
+        # a machine keeps its hardware address over a reboot: others know it
+        far = f"eth0 address 02:00:{':'.join(f'{int(part):02x}' for part in address.split('.'))}"
         for words in (
-            f"link add {near} netns /proc/{self.ground.pid}/ns/net type veth peer name eth0 netns /proc/{pid}/ns/net",
+            f"link add {near} netns /proc/{self.ground.pid}/ns/net type veth peer name {far} netns /proc/{pid}/ns/net",
             f"-n /proc/{self.ground.pid}/ns/net link set {near} master br0 up",
         ):
             self._ip(words)
@@ -118,6 +120,11 @@ class Hub:
         """The value of `hub.connection` that leads here, together with `environment`; more: further keys as YAML."""
         keys = {"kind": "ssh", "host": HUB, "user": user, "become": "false" if user == "root" else "true", **more}
         return "{" + ", ".join(f"{key}: {value}" for key, value in keys.items()) + "}"
+
+    def hang_up(self) -> None:
+        """End the shared connections of Ssh to this hub: after a crash they would wait for it."""
+        for socket in (control_folder() or Path("/nonexistent")).glob(f"{self.host().socket}*"):
+            run(["ssh", "-S", str(socket), "-O", "exit", HUB], check=False)
 
     @property
     def init(self) -> int:
@@ -179,6 +186,7 @@ class Hub:
         self._unplug()
 
     def _unplug(self) -> None:
+        self.hang_up()
         if self.holder:
             self.holder.kill()
             self.holder.wait(10)
@@ -263,6 +271,10 @@ def _furnish(here: Hub) -> None:
         *(root / "etc/sysctl.d").glob("*"),
     ]:
         old.unlink()
+    # what this machine's root starts with every shell (a version manager takes a fifth of a second) is not the hub's
+    for old in (root / "root").glob(".*rc"), (root / "root").glob(".*profile"), (root / "root").glob(".ssh/*"):
+        for path in old:
+            path.unlink()
     for name in UNWANTED:
         (units / f"{name}.service").unlink(missing_ok=True)
         if name != "nftables":
