@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import booted
 from meshwright.desired.facts import Facts, Program
@@ -105,7 +104,7 @@ def settle(host: Host, wants: Mapping[str, Resource]) -> None:
     """Apply; everything must succeed, and nothing is left to do."""
     failed = [result for result in write(host, wants) if not result.ok]
     assert not failed, failed
-    assert left(host, wants) == []
+    assert not left(host, wants), left(host, wants)
 
 
 def left(host: Host, wants: Mapping[str, Resource]) -> list[str]:
@@ -154,6 +153,11 @@ class Pings:
         """Seconds from `since` to the first answer that came later."""
         return next((at - since for at in self.answers if at > since), None)
 
+    def first_after_the_gap(self) -> float | None:
+        """When the answer came that ended the longest silence."""
+        found = self.answers
+        return max(itertools.pairwise(found), key=lambda pair: pair[1] - pair[0], default=(None, None))[1]
+
     def gap(self) -> float:
         """The longest time without an answer, from the first answer to the last."""
         found = self.answers
@@ -161,10 +165,11 @@ class Pings:
 
 
 @contextmanager
-def pinging(host: Namespace, address: str = "10.100.0.1") -> Iterator[Pings]:
+def pinging(host: Namespace, address: str = "10.100.0.1", patience: float = 30) -> Iterator[Pings]:
+    """Pings that have had their first answer."""
     pings = Pings(host, address)
     try:
-        until(lambda: pings.answers, 30, f"{host.name} cannot reach {address}")
+        until(lambda: pings.answers, patience, f"{host.name} cannot reach {address}")
         yield pings
     finally:
         pings.end()
@@ -193,13 +198,15 @@ class Town:
 
     def serve(self, on: bool) -> None:
         """With or without the service, and without what it remembered."""
-        self.sh(f"systemctl disable --now {SERVICE}; rm -f {MEMORY}")
+        self.sh(f"systemctl disable -q --now {SERVICE}; rm -f {MEMORY}")
         if on:
-            self.sh(f"systemctl enable --now {SERVICE}")
+            self.sh(f"systemctl enable -q --now {SERVICE}")
 
     def met(self) -> None:
         """Wait until every friend is connected and the service, if it runs, knows where they are."""
         for name, home in self.homes.items():
+            if self.friends[name].disabled:
+                continue
             until(lambda home=home: home.run(["ping", "-c1", "-W1", "10.100.0.1"]).code == 0, 40, name)  # type: ignore[misc]
         if self.hub.run(["systemctl", "is-active", SERVICE]).code == 0:
             keys = [who.public for who in self.friends.values() if not who.disabled]
@@ -208,11 +215,35 @@ class Town:
     def remembered(self) -> str:
         return self.hub.run(["cat", MEMORY]).out.decode()
 
-    def wait(self, seconds: float, pings: Pings) -> float:
-        """How long nothing got through from now on; the fault is what the caller did just before."""
-        since = pings.answers[-1]
-        until(lambda: (pings.answers[-1] - since) > 0.5 and pings.answered(since), seconds, "nothing gets through")
+    def kill(self, script: str, patience: float = 40) -> float:
+        """Ann pings the hub 50 times a second while this is done to it -> the longest time without an answer."""
+        with pinging(self.homes["ann"]) as pings:
+            time.sleep(0.5)
+            self.sh(script)
+            since = time.time()
+            until(lambda: pings.answered(since + 0.2), patience, f"nothing gets through after: {script}")
+            time.sleep(0.5)
         return pings.gap()
+
+    def off_and_on(self, crash: bool, patience: float = 200) -> dict[str, float]:
+        """Seconds from sshd's first answer after a reboot: until ann, who pings all the time, gets an answer, and until
+        the hub reaches bob, who sends nothing but his keepalive. whole: how long ann got none."""
+        with pinging(self.homes["ann"]) as pings:
+            time.sleep(0.5)
+            if crash:
+                self.machine.crash()
+                self.machine.start()
+            else:
+                self.machine.reboot()
+            since = time.time()
+            with pinging(self.hub, "10.100.2.2", patience) as other:
+                until(lambda: pings.answered(since - 3), patience, "ann gets no answer")
+                time.sleep(0.5)
+        return {
+            "ann": max(0.0, (pings.first_after_the_gap() or 0) - since),
+            "bob": max(0.0, other.answers[0] - since),
+            "whole": pings.gap(),
+        }
 
 
 @contextmanager
@@ -231,7 +262,3 @@ def town(machine: booted.Hub, count: int = 2) -> Iterator[Town]:
 
 def changed(who: Friend, **fields: object) -> Friend:
     return replace(who, **fields)  # type: ignore[arg-type]
-
-
-def folder() -> Path:
-    return Path(__file__).parent

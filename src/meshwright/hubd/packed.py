@@ -53,8 +53,9 @@ class Service(NamedTuple):
         return data
 
     def on(self) -> None:
-        """Start it."""
-        if self._touched and self._unit in self.resources:
+        """Start it, unless its program or its unit is to go."""
+        stays = not {self._program, self._unit} & (set(self.changed) - self.resources.keys())
+        if self._touched and stays and units.load(self.where.hubd):
             units.act(self.where.hubd, "start")
 
 
