@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshwright.hubd.back import FIELDS, Kept, back, keep, kind
+from meshwright.hubd.place import Place
 
 IF, TABLE = "hub/interface/wg1", "hub/table/t"
 CLOSED, INBOUND = "hub/closed/wg1", "hub/inbound/t"
 UNIT, SETTINGS = "hub/unit/etc/systemd/system/meshwright-t.service", "hub/unit/etc/sysctl.d/90-meshwright-t.conf"
+HERE = Place("wg1", "t")
 FORWARDING = "net.ipv6.conf.all.forwarding"
 Found = dict[str, Any]
 
@@ -93,7 +95,7 @@ def kept(before: Found, wanted: Found) -> Kept:
     """The snapshot of a write that turns the one into the other."""
     changed = [id for id in before.keys() | wanted.keys() if before.get(id) != wanted.get(id)]
     routes = [p for id, a in before.items() if kind(id) == "peer" and a["live"] for p in a["live"]["routes"]]
-    return Kept("wg1", "t", keep(before, changed), {FORWARDING: "0"}, tuple(routes))
+    return keep(HERE, before, wanted, changed, sysctl={FORWARDING: "0"}, routes=tuple(routes))
 
 
 def after(before: Found, wanted: Found, now: Found) -> Found:
@@ -116,7 +118,7 @@ def held(hub: Found, half: str) -> dict[str, set[tuple[str, ...]]]:
     return out
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(hubs(), hubs(), hubs())
 def test_nobody_gets_what_he_has_not_now(before: Found, wanted: Found, now: Found) -> None:
     then = after(before, wanted, now)
@@ -124,14 +126,14 @@ def test_nobody_gets_what_he_has_not_now(before: Found, wanted: Found, now: Foun
         has, had, was = held(then, half), held(now, half), held(before, half)
         for what in ("peers", "prefixes", "shared"):
             assert has[what] <= had[what], what
-        # a right to the hub itself may move with its address, if it is one that he had before as well
-        more = has["rights"] - had["rights"]
-        assert more <= was["rights"], more
-        assert all(text.startswith("10.100.0.") for _, _, text in more)
-        assert {entry[:2] for entry in more} <= {entry[:2] for entry in had["rights"]}
+        # more than now only what was there before, and is wanted still, if only at the hub's new address
+        for id, peer, text in has["rights"] - had["rights"]:
+            assert (id, peer, text) in was["rights"]
+            elsewhere = text.replace("10.100.0.1/32", "10.100.0.9/32"), text.replace("10.100.0.9/32", "10.100.0.1/32")
+            assert {(id, peer, text), *((id, peer, other) for other in elsewhere)} & held(wanted, half)["rights"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(hubs(), hubs())
 def test_the_interface_is_as_before(before: Found, wanted: Found) -> None:
     then = after(before, wanted, wanted)
@@ -144,20 +146,20 @@ def test_the_interface_is_as_before(before: Found, wanted: Found) -> None:
     assert then[IF]["saved"]["enabled"] == before[IF]["saved"]["enabled"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(hubs(), hubs())
 def test_twice_is_once(before: Found, wanted: Found) -> None:
     once = after(before, wanted, wanted)
     assert after(before, wanted, once) == once
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(hubs())
 def test_what_nobody_changed_stays(hub: Found) -> None:
     assert back(kept(hub, hub), hub) == {}
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(hubs(), hubs())
 def test_the_mesh_stays_closed(before: Found, wanted: Found) -> None:
     then = after(before, wanted, wanted)
@@ -224,4 +226,14 @@ def test_a_firewall_that_was_not_finished_goes_with_what_closes_the_mesh() -> No
 
 
 def test_no_secret_is_kept() -> None:
-    assert "secret" not in repr(keep({"hub/peer/ham": ham(preshared_key="secret")}, ["hub/peer/ham", IF]))
+    hub = {**OLD, "hub/peer/ham": ham(preshared_key="secret")}
+    assert "secret" not in repr(keep(HERE, hub, {}, hub, sysctl={}, routes=()))
+
+
+def test_a_right_that_the_write_keeps_is_there_again() -> None:
+    """Killed between its steps, a write may have taken a right that it was to move."""
+    old = {TABLE: table(), "hub/rights/10.100.2.1/32": rights("10.100.0.1/32 tcp 22")}
+    new = {TABLE: table("10.100.0.9/32"), "hub/rights/10.100.2.1/32": rights("10.100.0.9/32 tcp 22")}
+    now = {**new, "hub/rights/10.100.2.1/32": both({"peer": "ham", "allow": []})}
+    assert after(old, new, now) == old
+    assert after(old, {TABLE: new[TABLE]}, now)["hub/rights/10.100.2.1/32"] == now["hub/rights/10.100.2.1/32"]

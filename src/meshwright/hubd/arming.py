@@ -71,20 +71,17 @@ def arm(
     wanted = target.resources.get(f"hub/interface/{where.interface}") or {}
     if not wanted.get("live"):
         return None
-    kept = back.Kept(
-        where.interface,
-        where.table,
-        back.keep(there, target.changed),
-        undo.settings(where.sysctl),
-        before.live.routes if before.live else (),
-    )
+    routes = before.live.routes if before.live else ()
+    sysctl = undo.settings(where.sysctl)
+    kept = back.keep(where, there, target.resources, target.changed, sysctl=sysctl, routes=routes)
     active = _active(before, target)
     peers = before.live.device.peers if before.live else {}
     try:
         _save(where, {**order, "endpoints": {key: peers[key].endpoint for key in active}}, kept)
         rollback.start(where.table, order["seconds"])
     except (OSError, system.HubError) as error:
-        rollback.disarm(where.table)
+        with contextlib.suppress(OSError):
+            rollback.disarm(where.table)
         raise system.HubError(
             f"no roll-back could be armed, so nothing was written: {error}", "mend that on the hub, then apply again"
         ) from None

@@ -1,9 +1,9 @@
 """What a roll-back puts back: reachability, and nothing that was taken from anybody. Pure.
 
 Put back are the interface (never its key), the table's own attributes, kernel settings and unit files. Peers, preshared
-keys, sources and rights stay as they are now, with two exceptions that give nobody more than he has:
+keys, sources and rights stay as they are now, with two exceptions that give nobody more than he had and keeps:
     - a prefix that the write routed into the tunnel is taken out of its peer: it may be the operator's own network;
-    - a right to the hub itself moves with the hub's address, for who had that very right before.
+    - a right that was there before and that the write keeps is there again, to the hub itself at its old address.
 A table that was not there before stays if it was written to the end, and with it what keeps the mesh closed; if it was
 not, the hub is what it was before. A new interface goes down and stays down over a reboot; its conf and key are kept.
 """
@@ -14,22 +14,25 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from . import rights
+from .place import Place
 from .state import HALVES, Attrs
 
 KINDS = ("interface", "table", "closed", "unit")
-HEAR = frozenset(KINDS)
 OWN = ("mark", "hub", "masquerade")
 FIELDS = ("listen", "addresses", "mtu")
 Found = Mapping[str, Attrs]
 
 
 class Kept(NamedTuple):
-    """What was there before a write, of all that it touches. `before`: id -> attrs, None where there was nothing;
-    of rights only their text. sysctl: live values by key. routes: prefixes that were routed into the tunnel."""
+    """What has to be known of a write. before: id -> attrs of what it touches, None where there was nothing. rights:
+    id -> halves with the rights that were there before and that the write keeps. moved: the hub's new address -> its
+    old one. sysctl: live values by key. routes: prefixes that were routed into the tunnel."""
 
     interface: str
     table: str
     before: Mapping[str, Attrs | None]
+    rights: Found
+    moved: Mapping[str, str]
     sysctl: Mapping[str, str]
     routes: tuple[str, ...] = ()
 
@@ -38,9 +41,44 @@ def kind(id: str) -> str:
     return id.split("/")[1]
 
 
-def keep(there: Found, changed: Iterable[str]) -> dict[str, Attrs | None]:
-    """Of what a write changes, what its roll-back has to know. No peer and no secret is among it."""
-    return {id: there.get(id) for id in sorted(changed) if kind(id) in (*KINDS, "rights", "inbound")}
+def keep(
+    where: Place,
+    there: Found,
+    wanted: Found,
+    changed: Iterable[str],
+    *,
+    sysctl: Mapping[str, str],
+    routes: tuple[str, ...],
+) -> Kept:
+    """Of what a write is to change, what its roll-back has to know. No peer and no secret is among it."""
+    touched = sorted(changed)
+    before = {id: there.get(id) for id in touched if kind(id) in KINDS}
+    moved = _moved(*((found.get(f"hub/table/{where.table}") or {}).get("live") for found in (there, wanted)))
+    rights = {
+        id: _common(there[id], wanted[id], moved) for id in touched if _is_right(id) and id in there and id in wanted
+    }
+    return Kept(where.interface, where.table, before, rights, moved, sysctl, routes)
+
+
+def _is_right(id: str) -> bool:
+    return kind(id) in ("rights", "inbound")
+
+
+def _common(before: Attrs, wanted: Attrs, moved: Mapping[str, str]) -> Attrs:
+    return {half: _common_half(before.get(half), wanted.get(half), moved) for half in HALVES}
+
+
+def _common_half(before: Attrs | None, wanted: Attrs | None, moved: Mapping[str, str]) -> Attrs | None:
+    if not before or not wanted or before.get("peer") != wanted.get("peer"):
+        return None
+    stays = {*wanted["allow"], *(_old(text, moved) for text in wanted["allow"])}
+    return {**before, "allow": [text for text in before["allow"] if text in stays]}
+
+
+def _old(text: str, moved: Mapping[str, str]) -> str:
+    """The right with the hub's old address."""
+    first, rest = text.split(" ", 1)
+    return f"{moved.get(first, first)} {rest}"
 
 
 def back(kept: Kept, now: Found) -> dict[str, Attrs | None]:
@@ -118,14 +156,15 @@ def _without(half: Attrs | None, prefixes: set[str]) -> Attrs | None:
 def _table(kept: Kept, now: Found) -> Found:
     id = f"hub/table/{kept.table}"
     before, there = kept.before.get(id), now.get(id)
-    if not before or not there:
+    if not there:
         return {}
+    if not before:
+        return _rights(kept, now)
     out: Attrs = {}
     for half in HALVES:
         own = {key: before[half][key] for key in OWN} if before.get(half) else {}
         out[half] = {**there[half], **own, "strange": []} if there.get(half) else None
-    moved = _moved(before.get("live"), there.get("live"))
-    return {id: out, **(_rights(kept, now, moved) if moved else {})}
+    return {id: out, **_rights(kept, now)}
 
 
 def _moved(before: Attrs | None, now: Attrs | None) -> dict[str, str]:
@@ -140,28 +179,24 @@ def _moved(before: Attrs | None, now: Attrs | None) -> dict[str, str]:
     return out
 
 
-def _rights(kept: Kept, now: Found, moved: Mapping[str, str]) -> Found:
-    """Rights that name the hub by its address, at its old one again: only who had that very right before."""
-    out = {}
-    for id, attrs in now.items():
-        before = kept.before.get(id)
-        if before and kind(id) in ("rights", "inbound"):
-            out[id] = {half: _moved_half(attrs.get(half), before.get(half), moved) for half in HALVES}
-    return out
+def _rights(kept: Kept, now: Found) -> Found:
+    """What the write keeps is there again, where killed steps had taken it, and at the hub's old address."""
+    own = now[f"hub/table/{kept.table}"]
+    return {
+        id: {
+            half: _right(kept, stays[half], (now.get(id) or {}).get(half)) if own.get(half) else None for half in HALVES
+        }
+        for id, stays in kept.rights.items()
+    }
 
 
-def _moved_half(half: Attrs | None, before: Attrs | None, moved: Mapping[str, str]) -> Attrs | None:
-    if half is None or before is None or half.get("peer") != before.get("peer"):
-        return half
-    had = set(before["allow"])
-    allow = [_old(text, had, moved) for text in half["allow"]]
-    return half if allow == half["allow"] else {**half, "allow": _ordered(allow)}
-
-
-def _old(text: str, had: set[str], moved: Mapping[str, str]) -> str:
-    first, rest = text.split(" ", 1)
-    old = f"{moved[first]} {rest}" if first in moved else text
-    return old if old in had else text
+def _right(kept: Kept, stays: Attrs | None, now: Attrs | None) -> Attrs | None:
+    if stays is None or (now and now.get("peer") != stays.get("peer")):
+        return now
+    had = set(stays["allow"])
+    has = [text for text in (now or {"allow": []})["allow"] if _old(text, kept.moved) not in had]
+    allow = _ordered([*has, *had])
+    return now if now and set(allow) == set(now["allow"]) else {**stays, "allow": allow}
 
 
 def _ordered(allow: list[str]) -> list[str]:
