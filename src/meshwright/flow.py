@@ -89,6 +89,45 @@ def look(
     return View(mesh, facts, wanted, actual, only(todo, systems) if systems else todo, unmanaged, findings)
 
 
+_STAYS: Mapping[str, frozenset[str]] = {"hub": frozenset({"packages"})}
+_GOES: Mapping[str, frozenset[str]] = {"kubernetes": frozenset({"rolebinding", "clusterrolebinding"})}
+_OURS = frozenset({"table", "inbound", "unit", "program"})
+
+
+def leave(mesh: Mesh, providers: Mapping[str, Provider], places: Places, tell: Tell, cluster: bool) -> View:
+    """The plan that takes the mesh away: all of hub and gateway, of the cluster the rights; keys and files stay.
+
+    Nothing is wanted any more. ConflictError where the hub has the interface, but nothing that shows it to be ours.
+    """
+    facts = discover.read(mesh, places.services, places.cluster if cluster else None)
+    draft = state(mesh, facts)
+    actual: dict[str, Resource] = {}
+    for system, provider in providers.items():
+        if cluster or system != "kubernetes":
+            tell(Started(f"reading {system}"))
+            mine = {id: resource for id, resource in draft.items() if resource.system == system}
+            actual.update(provider.read(known(mine, actual)))
+    _check_pinned(mesh, actual)
+    interface = f"hub/interface/{mesh.hub.interface}"
+    if interface in actual and not any(id.startswith("hub/") and plan.id_kind(id) in _OURS for id in actual):
+        raise ConflictError(
+            f"the hub has {mesh.hub.interface}, but nothing there is of the mesh {mesh.name}",
+            "it was never applied there, or under another name; to take the interface down by hand:"
+            f" systemctl disable --now wg-quick@{mesh.hub.interface}",
+        )
+    going = {id: resource for id, resource in actual.items() if _goes(resource)}
+    return View(mesh, facts, {}, actual, plan.make({}, going))
+
+
+def _goes(resource: Resource) -> bool:
+    kind = plan.id_kind(resource.id)
+    return resource.system != "files" and (
+        kind in _GOES[resource.system]
+        if resource.system in _GOES
+        else kind not in _STAYS.get(resource.system, frozenset())
+    )
+
+
 def _judged(mesh: Mesh, survey: Mapping[str, Any] | None) -> tuple[Finding, ...]:
     if survey is None:
         return ()

@@ -46,6 +46,7 @@ COMMANDS = {
     "import": Entry("adopt:adopt", "Make a mesh file of a hub that is there already; keys are kept."),
     "backup": Entry("backup:backup", "Everything of the mesh in one encrypted file."),
     "restore": Entry("backup:restore", "Put a backup back, the hub's key too."),
+    "destroy": Entry("destroy:destroy", "Take the mesh away; data and files are kept."),
     "peer": Entry("peer:peer", "Friends: add, remove, disable, enable, rename, list, conf, qr."),
     "lab": Entry("lab:lab", "The mesh on this one machine: up, down, exec, status, verify."),
     "completion": Entry("about:completion", "Print the completion script of a shell."),

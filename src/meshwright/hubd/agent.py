@@ -104,6 +104,16 @@ def plant(payload: Mapping[str, Any]) -> dict[str, Any]:
         return keep.plant(payload)
 
 
+def clear(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The last trace of a mesh that is gone; see clear.clear"""
+    from . import clear as last
+
+    if not payload["interface"]:
+        return last.clear(payload)
+    with rollback.turn(state.place(payload), payload.get("patience", PATIENCE), payload.get("who", "")):
+        return last.clear(payload)
+
+
 OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "read": read,
     "write": write,
@@ -114,4 +124,5 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "batch": batch,
     "take": take,
     "plant": plant,
+    "clear": clear,
 }

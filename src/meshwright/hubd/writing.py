@@ -20,6 +20,7 @@ from there:
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -415,8 +416,11 @@ class _Job:
         where, gone = self.where, self.target.changed - self.target.resources.keys()
         if f"hub/interface/{where.interface}" in gone:
             units.act(where.service, "disable")
+            if device.exists(where.interface) and units.active(where.service):
+                with contextlib.suppress(system.HubError):  # without its conf wg-quick cannot take it down
+                    units.act(where.service, "stop")
             if device.exists(where.interface):
-                units.act(where.service, "stop") if units.active(where.service) else device.delete(where.interface)
+                device.delete(where.interface)
             system.remove_file(where.conf)
         if f"hub/table/{where.table}" in gone:
             self._delete_table()
