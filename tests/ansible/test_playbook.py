@@ -177,6 +177,25 @@ def test_friends_stay_connected_through_a_run_and_a_friend_more(
     unchanged(ansible(env={"ANSIBLE_PIPELINING": "1"}))
 
 
+def test_a_change_is_confirmed_over_a_connection_of_its_own(ansible: Ansible, booted_hub: booted.Hub, up: None) -> None:
+    """The connection that Ansible keeps open would also go on where nobody could make a new one any more."""
+
+    def accepted() -> int:
+        return booted_hub.run("journalctl", "-u", "ssh", "-o", "cat").stdout.count(b"Accepted publickey")
+
+    unchanged(ansible())
+    before = accepted()
+    unchanged(ansible())
+    assert accepted() == before, "Ansible's own connection is kept"
+    add(ansible, "olga: {address: 10.100.2.9}")
+    added = ansible("-vvvv")
+    assert "hub/peer/olga" in added.changes, added.out
+    assert accepted() == before + 1
+    assert added.out.count("-o ControlMaster=no -o ControlPath=none") == 1
+    armed = booted_hub.run("systemctl", "list-units", "--all", "--plain", "--no-legend", "*.timer").stdout.decode()
+    assert "rollback" not in armed
+
+
 def test_a_user_who_becomes_root_by_a_vaulted_password(ansible: Ansible, up: None, vault: list[str]) -> None:
     unchanged(ansible("-u", "admin", *vault))
     add(ansible, "kim: {address: 10.100.2.6}")
@@ -245,11 +264,10 @@ hub_of_collective_mesh:
 def test_two_hosts_are_an_error_before_anything_is_touched(ansible: Ansible, booted_hub: booted.Hub, up: None) -> None:
     inventory = ansible.folder.parent / "two"
     inventory.write_text(INVENTORY.format(first=HOST, second="other", address=booted.HUB))
-    for more in ([], ["-e", "strategy=free"], ["--forks", "1"]):
-        done = untouched(ansible, booted_hub, "-i", str(inventory), "playbooks/hamilton-wireguard.yml", *more)
-        assert done.code == 2, done.out
-        assert done.said.startswith("a mesh has one hub, and this play has 2 hosts: k3s-server-1, other. Next: ")
-        assert "failed=1" in done.out
+    done = untouched(ansible, booted_hub, "-i", str(inventory), "playbooks/hamilton-wireguard.yml", "--forks", "1")
+    assert done.code == 2, done.out
+    assert done.said.startswith("a mesh has one hub, and this play has 2 hosts: k3s-server-1, other. Next: ")
+    assert done.out.count("failed=1") == 2
     unchanged(ansible.play("-i", str(inventory), "playbooks/hamilton-wireguard.yml", "--limit", HOST))
     done = untouched(ansible, booted_hub, "-i", str(inventory), "playbooks/hamilton-wireguard.yml", "--limit", "other")
     assert "other is not the hub of" in done.said

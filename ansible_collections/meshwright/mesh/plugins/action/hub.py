@@ -9,9 +9,11 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.meshwright.mesh.plugins.plugin_utils import library
 from ansible_collections.meshwright.mesh.plugins.plugin_utils.host import AnsibleHost
 
+display = Display()
 SYSTEMS = ("files", "hub")
 ARGUMENTS = {
     "mesh_file": {"type": "path", "required": True},
@@ -44,7 +46,7 @@ class ActionModule(ActionBase):
         mesh = api.load(path)
         self._check_host(api, mesh, path, variables)
         host = AnsibleHost(api, self, variables["inventory_hostname"], self._python(variables))
-        look = partial(api.plan, mesh, path.parent, hub=host, systems=SYSTEMS)
+        look = partial(api.plan, mesh, path.parent, hub=host, systems=SYSTEMS, tell=_tell)
         todo = look()
         result = _planned(todo)
         if not self._task.check_mode:
@@ -82,6 +84,12 @@ class ActionModule(ActionBase):
         return str(found or "python3")
 
 
+def _tell(event: Any) -> None:
+    """With -v, what takes its time: looking around, writing, waiting to hear a peer again."""
+    if what := getattr(event, "what", ""):
+        display.v(f"meshwright: {what}")
+
+
 def _planned(todo: Any) -> dict[str, Any]:
     """What a plan comes to. It holds no secret, only where one differs."""
     return {
@@ -96,7 +104,7 @@ def _applied(api: Any, todo: Any, given: dict[str, Any]) -> dict[str, Any]:
     """Write the plan. What the result says otherwise than the plan did: nothing where all went well."""
     if not todo:
         return _failure(api, todo.error) if todo.error else {}
-    done = api.apply(todo, digest=given["digest"], force=given["force"])
+    done = api.apply(todo, digest=given["digest"], force=given["force"], tell=_tell)
     if done.error is None:
         return {}
     return {
