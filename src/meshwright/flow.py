@@ -109,7 +109,7 @@ def leave(mesh: Mesh, providers: Mapping[str, Provider], places: Places, tell: T
             actual.update(provider.read(known(mine, actual)))
     _check_pinned(mesh, actual)
     interface = f"hub/interface/{mesh.hub.interface}"
-    if interface in actual and not any(id.startswith("hub/") and plan.id_kind(id) in _OURS for id in actual):
+    if interface in actual and not any(map(_shows_ours, actual)):
         raise ConflictError(
             f"the hub has {mesh.hub.interface}, but nothing there is of the mesh {mesh.name}",
             "it was never applied there, or under another name; to take the interface down by hand:"
@@ -117,6 +117,11 @@ def leave(mesh: Mesh, providers: Mapping[str, Provider], places: Places, tell: T
         )
     going = {id: resource for id, resource in actual.items() if _goes(resource)}
     return View(mesh, facts, {}, actual, plan.make({}, going))
+
+
+def _shows_ours(id: str) -> bool:
+    """Whether this says whose the interface is; another mesh on it has the same closing rule and the same drop-in."""
+    return id.startswith("hub/") and plan.id_kind(id) in _OURS and "/wg-quick@" not in id
 
 
 def _goes(resource: Resource) -> bool:
