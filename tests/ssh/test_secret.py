@@ -27,7 +27,7 @@ def test_each_source_gives_the_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_is_not_one_line_is_refused_and_not_shown(text: str, tmp_path: Path) -> None:
     (tmp_path / "sudo").write_text(text)
     (tmp_path / "sudo").chmod(0o600)
-    with pytest.raises(SecretsError, match="here: .* empty or more than one line") as caught:
+    with pytest.raises(SecretsError, match=r"here: .* empty or more than one line") as caught:
         secret.read(FromFile(file="sudo"), tmp_path, "here")
     assert PASSWORD not in caught.value.message + caught.value.hint
 

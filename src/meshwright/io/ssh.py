@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from meshwright.errors import HostError
 from meshwright.io import host, process, sshwords
@@ -30,6 +30,7 @@ KEEP = 60
 LONGEST = 104 - 18
 """Bytes of a socket's path on every system, without what ssh adds while it makes the socket."""
 TRIES = 3
+Sharing = Literal["share", "ask", "none"]
 
 _OPTIONS = (
     # the connection is ours, for one kind of call: none of these weakens what the user's config asks of the far side
@@ -38,8 +39,8 @@ _OPTIONS = (
     "LogLevel=INFO",
     "PermitLocalCommand=no",
     "RemoteCommand=none",
-    "ServerAliveCountMax=3",
-    "ServerAliveInterval=10",
+    "ServerAliveCountMax=4",
+    "ServerAliveInterval=5",
 )
 
 
@@ -121,9 +122,11 @@ class Ssh:
         done = self._ssh(command, stdin, timeout)
         if done.code == sshwords.SSH_FAILED and sshwords.stale(done.err):
             done = self._ssh(command, stdin, timeout)
+        if done.code == sshwords.SSH_FAILED and sshwords.hidden(done.err):
+            done = self._ssh(command, stdin, timeout, "none")
         if done.code == sshwords.SSH_FAILED and self.terminal and sshwords.answerable(done.err):
             with self.terminal.lend():
-                opened = process.foreground([*self._words(), self.address, "true"], env=_ENVIRONMENT)
+                opened = process.foreground([*self._words("ask"), self.address, "true"], env=_ENVIRONMENT)
             done = self._ssh(command, stdin, timeout) if opened == 0 else done
         if done.code == sshwords.SSH_FAILED:
             failure = sshwords.ssh(self.name, done.err)
@@ -131,20 +134,25 @@ class Ssh:
             raise kind(f"{self.name}: {public(failure.why)}", failure.hint)
         return done
 
-    def _ssh(self, command: str, stdin: bytes, timeout: float) -> Done:
+    def _ssh(self, command: str, stdin: bytes, timeout: float, sharing: Sharing = "share") -> Done:
         # with a terminal it is us who ask, on it; no window shall open for what ssh cannot ask without one
         quiet = {"SSH_ASKPASS_REQUIRE": "never"} if self.terminal else {}
-        words = [*self._words(), self.address, command]
+        words = [*self._words(sharing), self.address, command]
         return process.run(words, stdin=stdin, timeout=timeout, env={**_ENVIRONMENT, **quiet})
 
-    def _words(self) -> list[str]:
-        """ssh with its options, up to the host."""
+    @property
+    def socket(self) -> str:
+        """How the name of the shared connection's socket begins; ssh adds who and where."""
+        return sha256(f"{self.config}\n{self.alone}".encode()).hexdigest()[:8]
+
+    def _words(self, sharing: Sharing) -> list[str]:
+        """ssh with its options, up to the host. ask: for a connection that somebody at the terminal opens."""
         place = control_folder()
-        if place is None:
+        if place is None or sharing == "none":
             shared = ["ControlMaster=no", "ControlPath=none"]
         else:
-            of = sha256(f"{self.config}\n{self.alone}".encode()).hexdigest()[:8]
-            shared = ["ControlMaster=auto", f"ControlPath={place}/{of}%C", f"ControlPersist={KEEP}"]
+            master = "no" if self.alone and sharing == "share" else "auto"
+            shared = [f"ControlMaster={master}", f"ControlPath={place}/{self.socket}%C", f"ControlPersist={KEEP}"]
         return [
             "ssh",
             "-T",

@@ -164,6 +164,11 @@ def stale(err: str) -> bool:
     return bool(_STALE.search(err))
 
 
+def hidden(err: str) -> bool:
+    """Whether the way there broke and its words were lost: ssh keeps them to itself where it shares the connection."""
+    return "UNKNOWN port 65535" in err and "ended before" in ssh("", err).why
+
+
 def answerable(err: str) -> bool:
     """Whether somebody at a terminal could have answered what ssh wanted to know."""
     return bool(_MASTER_ASKS.search(err)) and "IDENTIFICATION HAS CHANGED" not in err and "REVOKED" not in err
