@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from meshwright.desired import clients, firewall, gateway, hubd, kubernetes, monitoring, wireguard
+from meshwright.desired import clients, firewall, gateway, hubd, kubernetes, monitoring, packages, wireguard
 from meshwright.desired.facts import Facts
 from meshwright.desired.resource import Resource, Resources, collect, fill
 from meshwright.spec.model import Mesh
@@ -16,6 +16,7 @@ def state(mesh: Mesh, facts: Facts) -> dict[str, Resource]:
     return collect(
         [
             *clients.build(mesh, facts),
+            *packages.build(mesh),
             *wireguard.build(mesh, facts),
             *firewall.build(mesh, facts),
             *hubd.build(mesh, facts),

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import packed, state, system, units, writing
+from . import packed, state, system, tools, units, writing
 
 PATIENCE = 20.0
 
@@ -26,14 +26,22 @@ def read(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     {"resources": {id: attrs}, "problems": [sentence], "peers": {id: {endpoint, handshake, received, sent}}}; the last
     is observed and no part of any resource: epoch seconds, bytes. With {"survey": "always"}, or "new" where interface
-    or table are not in force yet, also "survey": what else lives here (survey.py).
+    or table are not in force yet, also "survey": what else lives here (survey.py). With {"packages": {id: {package:
+    [program]}}} also which are installed. Where a program is missing that reading needs: "lacking", and "used", whether
+    a mesh was set up here before.
     """
     where = state.place(payload)
+    installed = tools.there(payload.get("packages", {}))
+    if lacking := tools.lacking():
+        used = tools.used(where)
+        survey = {} if used else _survey(payload, None)  # what cannot be read would be taken for somebody else's
+        blind = {**survey, "resources": installed, "problems": [], "peers": {}}
+        return {**blind, "lacking": lacking, "used": used}
     found = state.read(where)
     state.check_formats(found)
     return {
         **_survey(payload, found),
-        "resources": state.resources(found, where, payload["labels"], {}),
+        "resources": {**installed, **state.resources(found, where, payload["labels"], {})},
         "problems": [f"{where.conf}: {text}" for text in (found.conf.strange if found.conf else ())],
         "peers": state.observed(found, payload["labels"]),
         "service_python": packed.python(),
@@ -54,7 +62,7 @@ def write(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     One writer at a time. Nothing is written unless every change finds what it expects ("before").
     """
-    with system.lock(f"/run/meshwright-{payload['interface']}.lock", payload.get("patience", PATIENCE)):
+    with system.lock(f"/run/meshwright-{payload['interface']}.lock", payload.get("patience", PATIENCE), payload.get("who", "")):
         return {"results": writing.write(payload)}
 
 

@@ -14,6 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
 class HubError(Exception):
     """Something on the hub that its owner can mend; `hint` is the next step. Never holds a secret."""
 
@@ -77,8 +80,7 @@ def run(argv: Sequence[str], stdin: bytes = b"", timeout: float = 60, env: dict[
 
 
 def _environment(extra: dict[str, str] | None) -> dict[str, str]:
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return {**os.environ, "PATH": path, "LC_ALL": "C", **(extra or {})}
+    return {**os.environ, "PATH": PATH, "LC_ALL": "C", **(extra or {})}
 
 
 def read_file(path: str) -> bytes | None:
@@ -130,8 +132,10 @@ def _sync_folder(folder: str) -> None:
 
 
 @contextlib.contextmanager
-def lock(path: str, patience: float) -> Iterator[None]:
+def lock(path: str, patience: float, who: str = "") -> Iterator[None]:
     """Hold the lock file, waiting up to `patience` seconds for another holder, who is then named in the error.
+
+    who: the user and machine that this is done for.
 
     The kernel frees it when the holder dies, so a killed run never blocks the next.
     """
@@ -148,7 +152,8 @@ def lock(path: str, patience: float) -> Iterator[None]:
                 )
             time.sleep(0.05)
         file.truncate(0)
-        file.write(f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}\n")
+        by = f"{who.encode('ascii', 'replace').decode()}, " if who else ""
+        file.write(f"{by}pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}\n")
         file.flush()
         yield
 

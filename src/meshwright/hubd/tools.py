@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,10 +30,6 @@ def lacking() -> list[str]:
 def used(where: Place) -> bool:
     """Whether a mesh was set up here before, as far as files and links tell."""
     return any(os.path.exists(path) for path in (where.conf, where.ruleset, f"/sys/class/net/{where.interface}"))
-
-
-def python() -> list[int]:
-    return list(sys.version_info[:2])
 
 
 def _path(program: str) -> str | None:

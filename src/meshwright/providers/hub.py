@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import Any, Literal
 
@@ -11,12 +15,14 @@ from meshwright.desired.resource import Blocked, Resource, Resources, Unknown
 from meshwright.errors import HostError
 from meshwright.events import Tell
 from meshwright.io import program
-from meshwright.io.host import Host, remote
+from meshwright.io.host import Host, NoPython, remote
 from meshwright.plan.plan import Change
+from meshwright.providers import bootstrap
 from meshwright.providers.base import Result
 
 Survey = Literal["always", "new", "never"]
 OLDEST = (3, 9)
+FIRST = frozenset({"table", "closed", "unit", "program", "packages"})  # what stands on nothing
 SECRET = frozenset({("saved", "preshared_key"), ("live", "preshared_key")})
 
 
@@ -35,9 +41,18 @@ class Hub:
 
     def look(self, wanted: Resources, survey: Survey = "never") -> tuple[dict[str, Resource], dict[str, Any] | None]:
         """As read, and in the same call what else lives on the hub: always, never, or while it is new to us."""
-        asked = {"labels": _labels(wanted), **_asked(wanted, survey)}
-        answer = remote(self.host, "read", {**self._place(wanted), **asked})
+        packages = bootstrap.packages(wanted)
+        asked = {"labels": _labels(wanted), **_asked(wanted, survey), "packages": packages}
+        try:
+            answer = remote(self.host, "read", {**self._place(wanted), **asked})
+        except NoPython:
+            traces = [f"/etc/wireguard/{self.interface}.conf", f"/etc/meshwright/{self.table}.json"]
+            answer = bootstrap.look(self.host, packages, traces)
+        if answer.get("lacking"):
+            return bootstrap.blind(answer, wanted), answer.get("survey")
         found = {id: self._resource(id, attrs) for id, attrs in answer["resources"].items()}
+        if bootstrap.shared(self.host):
+            found.update({id: Resource(id, attrs) for id, attrs in packages.items()})
         found.update(self._without_python(wanted, found, answer.get("service_python", OLDEST)))
         return found, answer.get("survey")
 
@@ -56,7 +71,20 @@ class Hub:
         return answer["peers"], answer["survey"]
 
     def apply(self, changes: Sequence[Change], tell: Tell) -> list[Result]:
-        """Write all changes in one call. The hub refuses them all when one of them is not what the plan saw."""
+        """Write all changes in one call. The hub refuses them all when one of them is not what the plan saw.
+
+        What has to be installed for them is installed before.
+        """
+        results = {change.id: bootstrap.install(self.host, change) for change in changes if bootstrap.handles(change)}
+        rest = [change for change in changes if change.id not in results]
+        if failed := next((result for result in results.values() if not result.ok), None):
+            late = [
+                Result(c.id, False, why="not written: what it needs is not installed", hint=failed.hint) for c in rest
+            ]
+            return [*results.values(), *late]
+        return [*results.values(), *(self._write(rest) if rest else [])]
+
+    def _write(self, changes: Sequence[Change]) -> list[Result]:
         stuck = {change.id: _unresolved(change.wanted) for change in changes if change.id != self._interface}
         if any(stuck.values()):
             return [_unready(change.id, stuck.get(change.id, [])) for change in changes]
@@ -93,6 +121,7 @@ class Hub:
         return {
             "interface": self.interface,
             "table": self.table,
+            "who": _operator(),
             "mark": (table.attrs.get("live") or {}).get("mark", 0) if table else 0,
             "sysctl": sorted((closed.attrs.get("live") or {}).get("sysctl", {})) if closed else [],
             "units": sorted(id.removeprefix("hub/unit") for id in wanted if id.startswith("hub/unit/")),
@@ -100,7 +129,7 @@ class Hub:
 
     def _resource(self, id: str, attrs: Mapping[str, Any]) -> Resource:
         kind = id.split("/")[1]
-        after: tuple[str, ...] = () if kind in {"table", "closed", "unit", "program"} else (f"hub/table/{self.table}",)
+        after: tuple[str, ...] = () if kind in FIRST else (f"hub/table/{self.table}",)
         if kind == "peer":
             # the key pair goes last: until the hub has forgotten the peer, its key is worth keeping
             label = id.removeprefix("hub/peer/")
@@ -112,6 +141,16 @@ def _program(changes: Sequence[Change]) -> dict[str, str]:
     """The service's program itself, where it is to be written."""
     wanted = any(c.id.startswith("hub/program/") and c.wanted is not None for c in changes)
     return {"program": program.packed()} if wanted else {}
+
+
+@cache
+def _operator() -> str:
+    """Who does this, for whoever finds the hub locked."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _labels(wanted: Resources) -> dict[str, str]:
