@@ -46,6 +46,17 @@ class _Memory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(source, place, "exec"), module.__dict__)  # noqa: S102
 
 
+def _unforeseen(error: Exception) -> dict[str, Any]:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"hubd/{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"
+    # the words of an unforeseen error may quote what it worked on, so only system errors are repeated
+    words = f": {error}" if isinstance(error, OSError) else ""
+    return {
+        "error": f"{document['operation']} broke at {place}: {type(error).__name__}{words}",
+        "hint": "this is likely a bug of meshwright; run the command again and report the line above",
+    }
+
+
 def _answer() -> dict[str, Any]:
     sys.meta_path.insert(0, _Memory())
     module, _, operation = document["operation"].rpartition(".")
@@ -55,15 +66,14 @@ def _answer() -> dict[str, Any]:
         return {"result": agent.operate(operation, document["payload"])}
     except system.HubError as error:
         return {"error": str(error), "hint": error.hint}
+    except OSError as error:
+        # where everything is full Python finds no place for a temporary file, and has no number for it
+        if error.errno in system.NO_ROOM or "temporary directory" in str(error):
+            why = f"{error.filename}: no space left" if error.filename else "no space left on a disk of the hub"
+            return {"error": f"{document['operation']}: {why}", "hint": system.FULL}
+        return _unforeseen(error)
     except Exception as error:  # noqa: BLE001  whatever it is, it must come home as one line
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f"hubd/{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"
-        # the words of an unforeseen error may quote what it worked on, so only system errors are repeated
-        words = f": {error}" if isinstance(error, OSError) else ""
-        return {
-            "error": f"{document['operation']} broke at {place}: {type(error).__name__}{words}",
-            "hint": "this is likely a bug of meshwright; run the command again and report the line above",
-        }
+        return _unforeseen(error)
 
 
 def main() -> None:

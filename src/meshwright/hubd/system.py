@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import select
@@ -15,6 +16,8 @@ from typing import NamedTuple
 
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+FULL = "make room on that disk of the hub (df -h shows them), then apply again"
 
 
 class HubError(Exception):
@@ -95,8 +98,17 @@ def read_file(path: str) -> bytes | None:
 def write_file(path: str, data: bytes, mode: int) -> None:
     """Replace a file in one step: complete, on disk and with its mode before it gets its name. Makes its folder.
 
-    The temporary name is fixed, so a killed writer leaves at most one, which the next writer removes.
+    The temporary name is fixed, so a killed writer leaves at most one, which the next writer removes. HubError with
+    the path where that fails: then the old file is still there.
     """
+    try:
+        _replace(path, data, mode)
+    except OSError as error:
+        hint = FULL if error.errno in NO_ROOM else "check that path and its permissions on the hub, then try again"
+        raise HubError(f"{path}: {error.strerror}", hint) from None
+
+
+def _replace(path: str, data: bytes, mode: int) -> None:
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
     waiting = os.path.join(folder, f".{name}.meshwright")
@@ -153,7 +165,8 @@ def lock(path: str, patience: float, who: str = "") -> Iterator[None]:
             time.sleep(0.05)
         file.truncate(0)
         by = f"{who.encode('ascii', 'replace').decode()}, " if who else ""
-        file.write(f"{by}pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime())}\n")
+        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        file.write(f"{by}pid {os.getpid()} since {since}\n")
         file.flush()
         yield
 

@@ -124,7 +124,7 @@ def install(host: Host, change: Change) -> Result:
         return Result(change.id, False, why=error.message, hint=error.hint)
     said = done.out.decode(errors="replace")
     if "meshwright: installed" in said:
-        return Result(change.id, True, change.wanted or {})
+        return _installed(host, change, missing)
     names = " ".join(missing)
     if other := re.search(r"meshwright: other: (.*)", said):
         return Result(
@@ -135,6 +135,21 @@ def install(host: Host, change: Change) -> Result:
         )
     why, hint = failure(done.err, names)
     return Result(change.id, False, why=f"{host.name}: {names} could not be installed: {why}", hint=hint)
+
+
+def _installed(host: Host, change: Change, names: Sequence[str]) -> Result:
+    """Whether the programs are really there now: a package may be installed and its program gone."""
+    wanted = change.wanted or {}
+    programs = sorted(program for name in names for program in wanted[name])
+    try:
+        found = host.run(["sh", "-s", *programs], stdin=_LOOK.encode()).out.decode(errors="replace").split()
+    except HostError as error:
+        return Result(change.id, False, why=error.message, hint=error.hint)
+    there = _complete({name: wanted[name] for name in names}, found)
+    if gone := [name for name in names if name not in there]:
+        why = f"{host.name}: {' '.join(gone)} is installed, but not all of its programs are there"
+        return Result(change.id, False, why=why, hint=f"on the hub: apt-get install --reinstall {' '.join(gone)}")
+    return Result(change.id, True, wanted)
 
 
 _SAID = (
