@@ -109,10 +109,11 @@ def overlaps(mesh: Mesh, survey: Survey) -> Iterator[Finding]:
     """Networks of the hub that the mesh, or the LAN behind a friend, would take over."""
     ours = [("network.cidr", network) for network in mesh.network.cidr]
     ours += [(f"the LAN of {device.label}", network) for device in mesh.devices for network in device.lan]
+    told: set[Network] = set()
     for where, network, certain in networks(mesh, survey):
-        for name, own in ours:
-            if own.version != network.version or not own.overlaps(network):
-                continue
+        clashes = [(name, own) for name, own in ours if own.version == network.version and own.overlaps(network)]
+        for name, own in clashes if network not in told else ():
+            told.add(network)
             said = f"{name} {own} overlaps {network}"
             if certain or network.subnet_of(own):  # type: ignore[arg-type]
                 hint = f"take a network for {name} that is free, or take that one away"
@@ -212,7 +213,7 @@ def networkd(mesh: Mesh, survey: Survey) -> Iterator[Finding]:
         yield Finding(
             "systemd-networkd",
             "warn",
-            "removes our routes and the rule that keeps the mesh closed when it restarts",
+            "may remove routes, and the rule that keeps the mesh closed, when it restarts",
             ", ".join(loose),
             f"mkdir -p {folder} && printf '{text}' >{folder}/meshwright.conf (in force when it next starts)",
         )
