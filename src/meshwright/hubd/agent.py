@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import packed, state, system, tools, units, writing
+from . import packed, rollback, state, system, tools, units, writing
 
 PATIENCE = 20.0
 
@@ -60,18 +60,21 @@ def _survey(payload: Mapping[str, Any], found: state.State | None) -> dict[str, 
 def write(payload: Mapping[str, Any]) -> dict[str, Any]:
     """As read, with {"changes": [{id, before, after}], "patience": s} -> {"results": [{id, ok, why, hint, attrs}]}.
 
-    One writer at a time. Nothing is written unless every change finds what it expects ("before").
+    One writer at a time. Nothing is written unless every change finds what it expects ("before"). With {"rollback":
+    {"seconds", "token"}} all of it is rolled back unless `rollback.confirm` comes in time; then the answer has
+    "rollback": {"until": epoch seconds, "hear": how many peers `confirm` waits to hear one of}.
     """
-    with system.lock(f"/run/meshwright-{payload['interface']}.lock", payload.get("patience", PATIENCE), payload.get("who", "")):
-        return {"results": writing.write(payload)}
+    with rollback.turn(state.place(payload), payload.get("patience", PATIENCE), payload.get("who", "")):
+        if not payload.get("rollback"):
+            return {"results": writing.write(payload)}
+        from . import arming  # only where a network lies between
+
+        return arming.write(payload)
 
 
 def put(payload: Mapping[str, Any]) -> dict[str, Any]:
     """{"path", "data": base64, "mode": int} -> {}"""
-    try:
-        system.write_file(payload["path"], base64.b64decode(payload["data"]), payload["mode"])
-    except OSError as error:
-        raise system.HubError(f"{payload['path']}: {error.strerror}", "check the path and its permissions") from None
+    system.write_file(payload["path"], base64.b64decode(payload["data"]), payload["mode"])
     return {}
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 FULL = "make room on that disk of the hub (df -h shows them), then apply again"

@@ -11,16 +11,19 @@ from functools import cache
 from itertools import islice
 from typing import Any, Literal
 
-from meshwright.desired.resource import Blocked, Resource, Resources, Unknown
+from meshwright.desired.resource import Blocked, Resource, Resources, Unknown, fill
 from meshwright.errors import HostError
 from meshwright.events import Tell
 from meshwright.io import program
-from meshwright.io.host import Host, NoPython, remote
+from meshwright.io.host import Host, Lost, NoPython, remote
+from meshwright.io.process import Overdue
+from meshwright.plan.diff import same
 from meshwright.plan.plan import Change
 from meshwright.providers import bootstrap
 from meshwright.providers.base import Result
 
 Survey = Literal["always", "new", "never"]
+WRITE = 300  # seconds
 OLDEST = (3, 9)
 FIRST = frozenset({"table", "closed", "unit", "program", "packages"})  # what stands on nothing
 SECRET = frozenset({("saved", "preshared_key"), ("live", "preshared_key")})
@@ -28,12 +31,14 @@ SECRET = frozenset({("saved", "preshared_key"), ("live", "preshared_key")})
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """One WireGuard interface and one nft table on a host."""
+    """One WireGuard interface and one nft table on a host. patience: seconds after which it rolls an unconfirmed write
+    back by itself, where a network lies between."""
 
     host: Host
     interface: str
     table: str
     system: str = "hub"
+    patience: float = 60
 
     def read(self, wanted: Resources) -> dict[str, Resource]:
         """What is there and ours: the interface with all its peers, the table, the rule, the wanted unit files."""
@@ -73,7 +78,8 @@ class Hub:
     def apply(self, changes: Sequence[Change], tell: Tell) -> list[Result]:
         """Write all changes in one call. The hub refuses them all when one of them is not what the plan saw.
 
-        What has to be installed for them is installed before.
+        Over a network it rolls them back by itself, unless a second call over a new connection confirms them. What has
+        to be installed for them is installed before.
         """
         results = {change.id: bootstrap.install(self.host, change) for change in changes if bootstrap.handles(change)}
         rest = [change for change in changes if change.id not in results]
@@ -82,22 +88,60 @@ class Hub:
                 Result(c.id, False, why="not written: what it needs is not installed", hint=failed.hint) for c in rest
             ]
             return [*results.values(), *late]
-        return [*results.values(), *(self._write(rest) if rest else [])]
+        return [*results.values(), *(self._write(rest, tell) if rest else [])]
 
-    def _write(self, changes: Sequence[Change]) -> list[Result]:
+    def _write(self, changes: Sequence[Change], tell: Tell) -> list[Result]:
         stuck = {change.id: _unresolved(change.wanted) for change in changes if change.id != self._interface}
         if any(stuck.values()):
             return [_unready(change.id, stuck.get(change.id, [])) for change in changes]
         batch = [
             {"id": change.id, "before": change.before, "after": _without_unknown(change.wanted)} for change in changes
         ]
+        payload = {**self._place(_sides(changes)), "changes": batch, **_program(changes)}
+        if new := self.host.fresh():
+            return self._confirmed(changes, payload, new, tell)
         try:
-            answer = remote(
-                self.host, "write", {**self._place(_sides(changes)), "changes": batch, **_program(changes)}, timeout=300
-            )
+            answer = remote(self.host, "write", payload, timeout=WRITE)
         except HostError as error:
             return [Result(change.id, False, why=error.message, hint=error.hint) for change in changes]
-        return [Result(r["id"], r["ok"], r["attrs"], r["why"], r["hint"]) for r in answer["results"]]
+        return _results(answer)
+
+    def _confirmed(self, changes: Sequence[Change], payload: dict[str, Any], new: Host, tell: Tell) -> list[Result]:
+        from meshwright.providers import confirm
+
+        order = confirm.order(self.patience)
+        place = {"interface": self.interface, "table": self.table}
+        answer: dict[str, Any] = {}
+        failed: HostError = Lost("")
+        with confirm.interruptible(order):
+            try:
+                answer = remote(self.host, "write", {**payload, "rollback": order}, timeout=WRITE)
+                if "rollback" not in answer:
+                    return _results(answer)
+            except (Lost, Overdue) as error:
+                failed = error
+            except HostError as error:
+                return [Result(change.id, False, why=error.message, hint=error.hint) for change in changes]
+            verdict = confirm.settle(self.host, new, place, order, answer.get("rollback", {}), tell)
+        if verdict.state == "none":
+            return [Result(change.id, False, why=failed.message, hint=failed.hint) for change in changes]
+        if verdict.state == "kept" and not answer:
+            return self._found(changes, failed)
+        results = _results(answer) if answer else [Result(change.id, False) for change in changes]
+        return [confirm.judged(result, verdict, self.host.name, known=bool(answer)) for result in results]
+
+    def _found(self, changes: Sequence[Change], failed: HostError) -> list[Result]:
+        """After the answer to a write was lost, but the hub can be reached: what is there now."""
+        try:
+            there = self.read(_sides(changes))
+        except HostError as error:
+            return [Result(change.id, False, why=error.message, hint=error.hint) for change in changes]
+        out = []
+        for change in changes:
+            attrs = there[change.id].attrs if change.id in there else None
+            ok = same(fill(change.wanted, {change.id: attrs or {}}), attrs)
+            out.append(Result(change.id, ok, attrs or {}, *(() if ok else (failed.message, failed.hint))))
+        return out
 
     def _without_python(
         self, wanted: Resources, found: Resources, version: Sequence[int]
@@ -135,6 +179,10 @@ class Hub:
             label = id.removeprefix("hub/peer/")
             after = (self._interface, f"files/key/{label}", f"files/preshared/{label}")
         return Resource(id, attrs, SECRET if kind == "peer" else frozenset(), after)
+
+
+def _results(answer: Mapping[str, Any]) -> list[Result]:
+    return [Result(r["id"], r["ok"], r["attrs"], r["why"], r["hint"]) for r in answer["results"]]
 
 
 def _program(changes: Sequence[Change]) -> dict[str, str]:
