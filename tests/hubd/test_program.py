@@ -106,8 +106,8 @@ def test_the_wanted_program_is_where_the_hub_looks_for_it() -> None:
 def test_the_unit_runs_that_program_and_is_independent_of_the_tunnel() -> None:
     where = place.Place("wg7", "town_square")
     assert lines("ExecStart") == [f"/usr/bin/python3 -I -S {where.program} serve wg7 town_square"]
-    assert lines("After") == ["meshwright-town_square.service wg-quick@wg7.service"]
-    for key in ("Requires", "Requisite", "BindsTo", "PartOf", "Wants", "Before", "ExecStop", "ExecStopPost"):
+    assert lines("Before") == ["wg-quick@wg7.service"]
+    for key in ("Requires", "Requisite", "BindsTo", "PartOf", "Wants", "After", "ExecStop", "ExecStopPost"):
         assert lines(key) == []
     assert [f"/var/lib/{folder}" for folder in lines("StateDirectory")] == [str(Path(where.memory).parent)]
     assert lines("ExecStartPre") == [f"+/bin/sh -c 'umask 077; : >>{where.lock}'"]

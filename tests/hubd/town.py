@@ -136,12 +136,13 @@ class Pings:
 
     def __init__(self, host: Namespace, address: str) -> None:
         self.out = tempfile.TemporaryFile()  # noqa: SIM115 it lives as long as the pings
-        argv = host.enter(["ping", "-n", "-D", "-i", "0.02", "-W", "1", address])
-        self.began = time.time()
-        self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.out)
+        # nsenter(1) passes no signal on to what it started, so the end of stdin ends it
+        argv = host.enter(["sh", "-c", 'ping -n -D -i 0.02 -W 1 "$0" & read -r _; kill $!', address])
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=self.out, stderr=self.out)
 
     def end(self) -> None:
-        self.process.terminate()
+        assert self.process.stdin
+        self.process.stdin.close()
         self.process.wait(10)
 
     @property

@@ -42,8 +42,8 @@ def _unit(mesh: Mesh) -> str:
             "# Written by meshwright. Stopping this unit changes nothing about the tunnel; only nobody brings it back.",
             "[Unit]",
             f"Description=Endpoint memory and watch of the mesh {mesh.name}",
-            # after the tunnel, so that at shutdown it ends before: what it saves last is what was there
-            f"After=meshwright-{mesh.table}.service wg-quick@{interface}.service",
+            # ready when the tunnel comes up: what the hub sends to a friend whose endpoint is not known costs 5 s more
+            f"Before=wg-quick@{interface}.service",
             "StartLimitIntervalSec=0",
             "",
             "[Service]",
@@ -53,6 +53,7 @@ def _unit(mesh: Mesh) -> str:
             f"ExecStart={PYTHON} -I -S {_path(mesh)} serve {interface} {mesh.table}",
             "Restart=always",
             "RestartSec=1",
+            "TimeoutStartSec=5",
             "TimeoutStopSec=5",
             "WatchdogSec=180",
             f"StateDirectory=meshwright/{mesh.table}/memory",

@@ -27,7 +27,7 @@ class Tunnel:
         self.retry = 0.0
         self.delay = FIRST
         self.ours = False  # whether the unit failed after it was us who started it
-        self.silent = False  # whether it was told that nothing is done
+        self.silent = True  # whether it need not be told that nothing is done: it was, or there never was a tunnel
 
     def look(self) -> float:
         """One look at the interface, and what follows from it -> seconds until the next."""
