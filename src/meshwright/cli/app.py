@@ -96,8 +96,9 @@ def _command(out: Output, arguments: Sequence[str]) -> int:
         code = cli.main(list(arguments), prog_name="meshwright", standalone_mode=False, obj=out)
     except (PipeClosed, BrokenPipeError):
         raise
-    except (KeyboardInterrupt, click.Abort):
-        out.note("interrupted; whatever was done is done: run the command again to go on")
+    except (KeyboardInterrupt, click.Abort) as stop:
+        said = str(stop.__cause__ or stop) or "whatever was done is done: run the command again to go on"
+        out.note(f"interrupted; {said}")
         return INTERRUPTED
     except click.ClickException as error:
         return _wrong_line(out, error)

@@ -116,4 +116,6 @@ def interruptible(order: Mapping[str, Any]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         at = clock(time.time() + order["seconds"])
-        raise KeyboardInterrupt(f"nobody confirmed what was written on the hub: it rolls it back by {at}") from None
+        raise KeyboardInterrupt(
+            f"nobody confirmed what was written on the hub: it rolls that back by {at}; then run the command again"
+        ) from None
