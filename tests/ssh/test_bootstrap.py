@@ -136,6 +136,7 @@ def test_any_other_system_is_told_what_to_install(system: str, tmp_path: Path) -
         ("Error: Unable to find a match: wireguard-tools", "do not have all of them"),
         ("E: You don't have enough free space in /var/cache/apt/archives/.\nNo space left on device", "disk is full"),
         ("E: dpkg was interrupted, you must manually run 'dpkg --configure -a'", "interrupted"),
+        ("E: Unmet dependencies. Try 'apt --fix-broken install' with no packages.", "unmet dependencies"),
         ("W: a warning\nE: something new", "E: something new"),
         ("", "said nothing"),
     ],

@@ -86,10 +86,11 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH
 apt() {
   waited=0
   until said=$(apt-get -q -y -o DPkg::Lock::Timeout=300 update 2>&1); do
-    case $said in *"Could not get lock"*) ;; *) echo "$said" >&2; break ;; esac
-    waited=$((waited + 3)); test $waited -gt 300 && { echo "$said" >&2; break; }
+    case $said in *"Could not get lock"*) ;; *) break ;; esac
+    waited=$((waited + 3)); test $waited -gt 300 && break
     sleep 3
   done
+  echo "$said" >&2 # also where a mirror was not reached it ends well
   apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold \\
     --no-install-recommends install "$@" >&2
 }
@@ -170,6 +171,7 @@ _SAID = (
         "its package sources do not have all of them",
         "enable the distribution's main sources (on Enterprise Linux 8 EPEL too), then apply again",
     ),
+    (r"[Uu]nmet dependencies", "its packages have unmet dependencies", "run `apt-get --fix-broken install` there"),
     (r"dpkg was interrupted", "an earlier installation was interrupted", "run `dpkg --configure -a` there"),
 )
 
