@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import booted
+from meshwright import keys
 from meshwright.desired.facts import Facts, Program
 from meshwright.desired.resource import Resource
 from meshwright.desired.state import known, state
@@ -72,11 +73,11 @@ class Friend:
 
     @property
     def public(self) -> str:
-        return booted.run(["wg", "pubkey"], stdin=self.private.encode()).stdout.decode().strip()
+        return keys.public(keys.Secret(self.private))
 
 
 def friend(number: int, keepalive: int = 25) -> Friend:
-    return Friend(number, booted.run(["wg", "genkey"]).stdout.decode().strip(), keepalive)
+    return Friend(number, keys.generate().reveal(), keepalive)
 
 
 def wanted(friends: Mapping[str, Friend], brings: Program | None = None) -> dict[str, Resource]:
