@@ -328,9 +328,9 @@ def _around(view: View, survey: Mapping[str, Any]) -> Iterator[Checked]:
 
 def around(view: View, places: Places) -> tuple[Mapping[str, Mapping[str, Any]] | None, Mapping[str, Any]]:
     """What the hub's device saw of each peer, by resource id, None when there is no device; what else lives there."""
+    from meshwright.verify import wayback
+
     hub = Hub(places.hub, view.mesh.hub.interface, view.mesh.table)
     seen, survey = hub.around(view.wanted, wayback.asked(view.mesh))
     interface = view.actual.get(f"hub/interface/{view.mesh.hub.interface}")
     return seen if interface and interface.attrs.get("live") else None, survey
-    from meshwright.verify import wayback
-
