@@ -71,6 +71,13 @@ def test_every_case_has_a_twin_that_must_not_fire() -> None:
     assert all(said(case) for case in CASES if not case.endswith("-not"))
 
 
+def test_a_part_that_could_not_be_read_is_said_to_be_unknown() -> None:
+    for part in QUIET:
+        found = preflight.judge(mesh(), {key: value for key, value in QUIET.items() if key != part})
+        assert all(finding.level == "info" and "cannot be judged" in finding.what for finding in found), part
+    assert {f.name for f in preflight.judge(mesh(), {})} >= {"UDP port", "address overlap", "firewall", "flowtable"}
+
+
 odd = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.sampled_from(["10.100.0.1", "drop", "wg1"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
