@@ -136,6 +136,17 @@ def test_the_operator_behind_the_tunnel_changes_its_address(home: Home) -> None:
     settle(inside, home.wish.without("jake").resources())
 
 
+def test_the_operator_behind_the_tunnel_takes_his_own_right(home: Home) -> None:
+    """What is taken is never rolled back: so this one is refused, as root and behind sudo."""
+    before = home.peers()
+    for user in ("root", "keyless"):
+        inside = home.provider(replace(through(home, home.ham, "10.100.0.1"), user=user, become=True))
+        results = write(inside, home.wish.without("ham").resources())
+        assert all("this would lock you out" in result.why and HAM in result.why for result in results), results
+        assert home.peers() == before
+    assert home.pings()
+
+
 def test_a_host_firewall_does_not_know_the_new_port(home: Home) -> None:
     wall = "table inet host { chain in { type filter hook input priority 0; udp dport != 51821 iif eth0 drop; }; }"
     home.hub.run("nft", wall)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from . import back, hearing, rollback, state, system, undo, units, writing
+from . import back, caller, hearing, rollback, state, system, undo, units, writing
 from .state import Attrs, Place, State
 from .writing import Target
 
@@ -49,6 +49,8 @@ def write(payload: Mapping[str, Any]) -> dict[str, Any]:
     armed: list[Armed | None] = []
 
     def ready(before: State, there: Mapping[str, Attrs], target: Target) -> None:
+        table = f"hub/table/{where.table}"
+        caller.check(there, target.resources, target.tables["live"], back.moved(table, there, target.resources))
         order = {**payload["rollback"], "by": payload.get("who") or "somebody"}
         armed.append(arm(where, order, before, there, target))
 

@@ -10,6 +10,7 @@ not, the hub is what it was before. A new interface goes down and stays down ove
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from .state import HALVES, Attrs
 KINDS = ("interface", "table", "closed", "unit")
 OWN = ("mark", "hub", "masquerade")
 FIELDS = ("listen", "addresses", "mtu")
-Found = Mapping[str, Attrs]
+Found = typing.Mapping[str, Attrs]
 
 
 class Kept(NamedTuple):
@@ -53,11 +54,13 @@ def keep(
     """Of what a write is to change, what its roll-back has to know. No peer and no secret is among it."""
     touched = sorted(changed)
     before = {id: there.get(id) for id in touched if kind(id) in KINDS}
-    moved = _moved(*((found.get(f"hub/table/{where.table}") or {}).get("live") for found in (there, wanted)))
+    elsewhere = moved(f"hub/table/{where.table}", there, wanted)
     rights = {
-        id: _common(there[id], wanted[id], moved) for id in touched if _is_right(id) and id in there and id in wanted
+        id: _common(there[id], wanted[id], elsewhere)
+        for id in touched
+        if _is_right(id) and id in there and id in wanted
     }
-    return Kept(where.interface, where.table, before, rights, moved, sysctl, routes)
+    return Kept(where.interface, where.table, before, rights, elsewhere, sysctl, routes)
 
 
 def _is_right(id: str) -> bool:
@@ -167,9 +170,9 @@ def _table(kept: Kept, now: Found) -> Found:
     return {id: out, **_rights(kept, now)}
 
 
-def _moved(before: Attrs | None, now: Attrs | None) -> dict[str, str]:
-    """The hub's new address -> its old one, where it has one of the kind on both sides."""
-    olds, news = ((table or {"hub": []})["hub"] for table in (before, now))
+def moved(id: str, before: Found, now: Found) -> dict[str, str]:
+    """The hub's new address -> its old one, where it has one of the kind on both sides. id: the table's."""
+    olds, news = (((found.get(id) or {}).get("live") or {"hub": []})["hub"] for found in (before, now))
     out = {}
     for inet6 in (False, True):
         old = [prefix for prefix in olds if (":" in prefix) == inet6]
