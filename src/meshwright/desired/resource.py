@@ -85,7 +85,8 @@ _LEAVES = (str, list, int)  # what most of a tree is; no Unknown stands in a lis
 def fill(tree: Any, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
     """The tree with every Unknown replaced whose resource is in `attrs` (id -> attributes); the same object if none is.
 
-    A resource with a saved and a live half answers from the saved one: that is what a reboot comes back to.
+    A resource with a saved and a live half answers from the saved one: that is what a reboot comes back to. Where it
+    has lost the value ("": a conf that somebody emptied), the live one still knows it.
     """
     if isinstance(tree, Unknown):
         return _answer(tree, attrs)
@@ -101,6 +102,6 @@ def fill(tree: Any, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
 def _answer(unknown: Unknown, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
     found = attrs.get(unknown.id, {})
     for half in (found, found.get("saved"), found.get("live")):
-        if isinstance(half, Mapping) and isinstance(value := half.get(unknown.field), str):
+        if isinstance(half, Mapping) and isinstance(value := half.get(unknown.field), str) and value:
             return value
     return unknown

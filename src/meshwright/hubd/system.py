@@ -59,7 +59,7 @@ def attempt(argv: Sequence[str], stdin: bytes = b"", timeout: float = 60, env: d
 
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> int:
     """The code of the program as soon as it ends: Python's own wait looks only every so often, at most every 50 ms."""
-    with contextlib.suppress(OSError):  # pidfd_open(2) is of Linux 5.3
+    with contextlib.suppress(OSError, AttributeError):  # pidfd_open(2) is of Linux 5.3 and Python 3.9
         handle = os.pidfd_open(process.pid)
         try:
             ended = select.poll()

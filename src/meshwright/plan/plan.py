@@ -209,6 +209,7 @@ def _guard(changes: tuple[Change, ...], wanted: Resources, actual: Resources) ->
     reasons += _shuts(changes, wanted, actual)
     reasons += [f"deletes {c.id}" for c in changes if c.verb == "delete" and _precious(c.id)]
     reasons += [f"replaces the key of {c.id}" for c in changes if _rekeys(c)]
+    reasons += [f"makes a new key for {id}, which is known elsewhere by its old one" for id in _reborn(changes)]
     reasons += [
         f"{system} reads empty while {other} shows that this mesh was applied"
         for system, other in sorted(_missed(wanted, actual, empty))
@@ -256,8 +257,17 @@ def _rekeys(change: Change) -> bool:
     return (
         change.verb == "update"
         and id_kind(change.id) == "interface"
-        and any(f.path[-1] == "public_key" and isinstance(f.old, str) and isinstance(f.new, str) for f in change.fields)
+        and any(
+            f.path[-1] == "public_key" and f.old and isinstance(f.old, str) and isinstance(f.new, str)
+            for f in change.fields
+        )
     )
+
+
+def _reborn(changes: tuple[Change, ...]) -> list[str]:
+    """Interfaces whose key is not there any more, while others were told it: they would have to be told anew."""
+    told = {f.new.id for c in changes for f in c.fields if isinstance(f.old, str) and isinstance(f.new, Unknown)}
+    return sorted(c.id for c in changes if c.id in told and id_kind(c.id) == "interface")
 
 
 def id_kind(id: str) -> str:

@@ -1,0 +1,132 @@
+"""Somebody else's hands: on the conf, on the interface, on keys; and two who apply at once."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from booted import Hub
+from stage import CONF, INTERFACE, SLOW, TABLE, Stage, stage
+
+pytestmark = pytest.mark.booted
+STRANGER = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="
+PEER = f"\n[Peer]\nPublicKey = {STRANGER}\nAllowedIPs = 10.100.9.9/32\n"
+HUBD = f"meshwright-hubd-{TABLE}.service"
+
+
+@pytest.fixture(scope="module")
+def here(booted_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage(booted_hub, tmp_path_factory.mktemp("house")) as made:
+        yield made
+
+
+def conf(here: Stage) -> Path:
+    return here.hub.root / CONF.lstrip("/")
+
+
+def test_the_conf_is_edited(here: Stage) -> None:
+    """Whatever becomes of it, the plan names it, the mesh goes on, and apply writes it as it was."""
+    place = conf(here)
+    before = place.read_text()
+    last = "AllowedIPs = 10.100.2.3/32"
+    edits: dict[str, tuple[str, str]] = {
+        before + PEER: (f"- hub/peer/{STRANGER}", "saved.allowed_ips: 10.100.9.9/32"),
+        before.replace(last, "AllowedIPs = 10.100.2.3/32, 192.0.2.0/24"): ("~ hub/peer/carl", "192.0.2.0/24"),
+        re.sub("(?<=carl\nPublicKey = ).*", STRANGER, before): ("~ hub/peer/carl", f"{STRANGER} -> "),
+        "": ("~ hub/interface/wg1", 'saved.public_key: "" -> '),
+        "\x00\x01]][[\n[Peer]\nPublicKey = x\n" * 50: ("~ hub/interface/wg1", 'saved.public_key: "" -> '),
+    }
+    for text, said in edits.items():
+        assert text != before
+        place.write_text(text)
+        done = here.apply()
+        assert done.code == 0, done
+        assert all(words in done.out for words in said), done
+        assert place.read_text() == before
+    here.alive()
+    with here.fault():
+        place.unlink()
+    with here.fault():
+        place.chmod(0o644)
+    assert place.stat().st_mode & 0o777 == 0o600
+    assert place.read_text() == before
+
+
+def test_a_foreign_line_stays(here: Stage) -> None:
+    mine = "[Interface]\n# mine\nPostUp = true\n"
+    conf(here).write_text(conf(here).read_text().replace("[Interface]\n", mine))
+    with here.fault():
+        pass
+    text = conf(here).read_text()
+    assert "# mine\nPostUp = true\n" in text
+    conf(here).write_text(text.replace("# mine\nPostUp = true\n", ""))
+    here.settled()
+
+
+def test_the_interface_is_deleted(here: Stage) -> None:
+    """The service brings it back. Without the service apply does."""
+    here.hub.run("ip", "link", "delete", INTERFACE)
+    print(f"without an answer after the interface was deleted: {here.alive():.2f} s")
+    here.settled()
+    with here.fault(quiet=True):
+        here.hub.run("systemctl", "stop", HUBD)
+        here.hub.run("ip", "link", "delete", INTERFACE)
+        plan = here.run("plan")
+        assert plan.code == 2, plan
+        assert "~ hub/interface/wg1" in plan.out
+    assert here.hub.run("systemctl", "is-active", HUBD).stdout == b"active\n"
+
+
+def test_a_key_of_a_peer_is_deleted(here: Stage) -> None:
+    """The plan says that the peer gets another one; nothing happens before somebody applies it."""
+    (key,) = here.folder.rglob("bert.key")
+    kept = key.rename(key.with_suffix(".away"))
+    plan = here.run("plan")
+    assert plan.code == 2, plan
+    assert "+ files/key/bert" in plan.out
+    assert re.search(r"~ hub/peer/bert  public_key: \S+ -> \(known after apply\)", plan.out), plan
+    kept.rename(key)
+    here.settled()
+
+
+def test_the_key_of_the_hub_is_deleted(here: Stage) -> None:
+    """A new one would cut everybody off: it is made only with --force, and never for a hub that is pinned."""
+    text = conf(here).read_text()
+    found = here.run("plan", "--output", "json")
+    here.hub.run("systemctl", "stop", HUBD)
+    here.hub.run("ip", "link", "delete", INTERFACE)
+    conf(here).unlink()
+    here.apply().refused(1, f"makes a new key for hub/interface/{INTERFACE}", "--force")
+    public = re.findall("PublicKey = (.*)", here.conf("anna").read_text())[0]
+    here.pin = public
+    here.apply().refused(1, f"the private key that belongs to {public[:6]}", "put it back from a backup")
+    here.pin = ""
+    conf(here).touch(0o600)
+    conf(here).write_text(text)
+    here.converge()
+    here.alive(60)
+    assert found.code == 0, found
+
+
+def test_two_apply_at_once(here: Stage, tmp_path: Path) -> None:
+    """The second waits for the first, and then finds that the world has moved: it writes nothing."""
+    other = replace(here, folder=tmp_path / "other")
+    with here.fault():
+        here.write()
+        shutil.copytree(here.folder, other.folder, ignore=shutil.ignore_patterns("*.ping"))
+        with here.held("nft", '"delete"') as reached:
+            first = here.start("apply", "--yes")
+            reached()
+            second, third = here.start("apply", "--yes"), other.start("apply", "--yes")
+            time.sleep(4 * SLOW)  # both have their plan, and wait for the lock
+        one, two, three = (here.end(run) for run in (first, second, third))
+        assert one.code == 0, one
+        for done in (two, three):
+            done.refused(done.code or 1, "changed since the plan", "plan again and look at what changed")
+            assert "Applied" not in done.out
