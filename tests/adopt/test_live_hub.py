@@ -94,13 +94,13 @@ def house() -> Iterator[House]:
 
 @contextmanager
 def pinging(folder: Path, host: Namespace, *targets: str) -> Iterator[dict[str, int]]:
-    """Pings twenty times a second while the block runs -> afterwards, how many were lost by target."""
+    """Pings a hundred times a second while the block runs -> afterwards, how many were lost by target."""
     lost: dict[str, int] = {}
     running = []
     for target in targets:
         place = folder / f"{host.name}-{target}"
         with place.open("wb") as log:
-            argv = host.enter(["ping", "-i", "0.05", "-W", "2", target])
+            argv = host.enter(["ping", "-i", "0.01", "-W", "2", target])
             running.append((target, place, subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)))
     try:
         yield lost
