@@ -320,14 +320,20 @@ def _services(view: View, places: Places) -> Iterator[Checked]:
         yield replace(check, ok=True, hint="") if places.young else check
 
 
-def _around(view: View, survey: Mapping[str, Any]) -> Iterator[Checked]:
+def _around(view: View, survey: Mapping[str, Any] | None) -> Iterator[Checked]:
     from meshwright.verify import preflight
 
-    yield from preflight.checks(preflight.judge(view.mesh, survey))
+    if survey is not None:
+        yield from preflight.checks(preflight.judge(view.mesh, survey))
 
 
-def around(view: View, places: Places) -> tuple[Mapping[str, Mapping[str, Any]] | None, Mapping[str, Any]]:
-    """What the hub's device saw of each peer, by resource id, None when there is no device; what else lives there."""
+Seen = Mapping[str, Mapping[str, Any]]
+
+
+def around(view: View, places: Places) -> tuple[Seen | None, Mapping[str, Any] | None]:
+    """What the hub's device saw of each peer, by resource id, None when there is no device; what else lives there, None
+    where programs are missing to tell.
+    """
     from meshwright.verify import wayback
 
     hub = Hub(places.hub, view.mesh.hub.interface, view.mesh.table)

@@ -183,6 +183,13 @@ def test_a_filter_that_drops_friends_at_the_door(street: Street, tool: str) -> N
     assert not any("WireGuard" in f.what for f in street.found("firewall"))
 
 
+def test_without_nft_the_rules_of_iptables_are_looked_at_all_the_same(street: Street) -> None:
+    street.sh("ip link delete wg1; iptables-nft -P INPUT DROP; mount --bind /dev/null $(command -v nft)")
+    found = street.found("firewall")
+    assert any(f.broken and "WireGuard" in f.what for f in found)
+    assert any("nft, which is not installed" in f.what for f in found)
+
+
 def test_a_host_that_forwards_nothing_as_docker_leaves_it(street: Street) -> None:
     assert street.arrives(street.friend, street.pod, POD, 7000)
     street.sh("iptables -P FORWARD DROP; iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER")

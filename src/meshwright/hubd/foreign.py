@@ -9,7 +9,9 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import socket
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,24 +30,31 @@ TABLES = {"ip": "iptables", "ip6": "ip6tables"}
 def filters(payload: Mapping[str, Any]) -> dict[str, Json]:
     """{"chains": base chains that filter, "rules": {"family table chain": [expression]}, "iptables": {family: [line]},
     "flowtables": [...], "left": [what was not listed]}. Our own table is left out."""
-    listed = _nft({"list": {"chains": None}})
-    chains = [item["chain"] for item in listed if "chain" in item]
-    chains = [c for c in chains if (c.get("family"), c.get("table")) != ("inet", payload["table"])]
+    out: dict[str, Json] = {"chains": [], "rules": {}, "iptables": {}, "flowtables": [], "left": []}
+    if shutil.which("nft", path=system.PATH):
+        _tables(payload["table"], out)
+    else:
+        out["left"].append("tables of nft, which is not installed")
+        for family in TABLES:
+            _iptables(family, "nft", out)
+    for family in TABLES:
+        if b"filter" in (system.read_file(f"/proc/net/{NAMES[family]}") or b""):
+            _iptables(family, "legacy", out)
+    return out
+
+
+def _tables(ours: str, out: dict[str, Json]) -> None:
+    """Add what nft knows."""
+    chains = [item["chain"] for item in _nft({"list": {"chains": None}}) if "chain" in item]
+    chains = [c for c in chains if (c.get("family"), c.get("table")) != ("inet", ours)]
     base = [c for c in chains if c.get("hook") in HOOKS and c.get("type") != "nat" and c.get("family") in FAMILIES]
-    sizes: dict[tuple[str, str], int] = {}
-    for chain in chains:
-        place = (chain["family"], chain["table"])
-        sizes[place] = sizes.get(place, 0) + 1
-    out: dict[str, Json] = {"chains": base, "rules": {}, "iptables": {}, "left": []}
+    sizes = Counter((chain["family"], chain["table"]) for chain in chains)
+    out["chains"] = base
     out["flowtables"] = [item["flowtable"] for item in _nft({"list": {"flowtables": None}}) if "flowtable" in item]
     for family, table in dict.fromkeys((c["family"], c["table"]) for c in base):
         if table != "filter" or not _iptables(family, "nft", out):
             starts = [c["name"] for c in base if (c["family"], c["table"]) == (family, table)]
             _rules(family, table, starts if sizes[family, table] > WHOLE else None, out)
-    for family in TABLES:
-        if b"filter" in (system.read_file(f"/proc/net/{NAMES[family]}") or b""):
-            _iptables(family, "legacy", out)
-    return out
 
 
 def _nft(command: Json, *flags: str) -> list[Json]:

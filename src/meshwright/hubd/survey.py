@@ -142,8 +142,7 @@ def modules(_: Mapping[str, Any]) -> dict[str, str]:
 
 def programs(_: Mapping[str, Any]) -> dict[str, bool]:
     """What WireGuard without the kernel's module would need, and a character device."""
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return {"wireguard-go": bool(shutil.which("wireguard-go", path=path)), "tun": os.path.exists("/dev/net/tun")}
+    return {"wireguard-go": bool(shutil.which("wireguard-go", path=system.PATH)), "tun": os.path.exists("/dev/net/tun")}
 
 
 def settings(_: Mapping[str, Any]) -> dict[str, str]:

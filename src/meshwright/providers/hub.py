@@ -69,11 +69,11 @@ class Hub:
 
     def around(
         self, wanted: Resources, back: dict[str, Any] | None = None
-    ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
         """As peers, and in the same call what else lives on the hub. back: what to ask of the way back (wayback.py)."""
         asked = {"labels": _labels(wanted), **_asked(wanted, "always"), "back": back}
         answer = remote(self.host, "read", {**self._place(wanted), **asked})
-        return answer["peers"], answer["survey"]
+        return answer["peers"], answer.get("survey")
 
     def apply(self, changes: Sequence[Change], tell: Tell) -> list[Result]:
         """Write all changes in one call. The hub refuses them all when one of them is not what the plan saw.

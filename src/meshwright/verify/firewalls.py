@@ -34,7 +34,7 @@ def findings(mesh: Mesh, survey: Mapping[str, Json]) -> Iterator[Finding]:
         base = next(b for b in bases if b.label == label)
         yield _finding(mesh, survey, base, kind, sure, list(dict.fromkeys(what)))
     for left in held.get("left", ()):
-        yield Finding("firewall", "info", f"not looked at, there is too much of it: {left}", left)
+        yield Finding("firewall", "info", f"not looked at: {left}")
 
 
 def _usual(fate: Fate) -> bool:
