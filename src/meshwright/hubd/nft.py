@@ -8,6 +8,7 @@ Rights are the texts of rights.py, disjoint and in its order. What the table loo
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from .nftform import BITS, FORMAT, Element, Json, Model, Table, build, family_of
 from .nftread import inbound_order, parse, read, whole_roles
 
 __all__ = ["FORMAT", "between", "create", "listing", "objects", "parse", "role_name", "transaction"]
-Command = dict[str, Any]
+Command = typing.Dict[str, Any]  # noqa: UP006  Python 3.8 has no dict[...] when it runs
 
 
 def objects(table: Table) -> list[Json]:
@@ -129,7 +130,7 @@ def transaction(live_objects: list[Json], table: Table) -> list[Command]:
         new[name] = {key: e for key, e in after.items() if key not in before or before[key].plain != e.plain}
     fresh_sets = [name for name in wanted.sets if name not in live.sets]
     fresh_chains = [name for name in wanted.chains if name not in live.chains]
-    new |= {name: wanted.elements[name] for name in fresh_sets}
+    new.update({name: wanted.elements[name] for name in fresh_sets})
     return [
         *_delete_elements(live.name, gone),
         *_delete_roles(live, wanted),

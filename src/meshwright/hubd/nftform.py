@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import typing
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ PASS = [{"goto": {"target": "pass"}}]
 DROP = [{"drop": None}]
 ACCEPT = [{"accept": None}]
 Json = Any
-Table = dict[str, Any]
+Table = typing.Dict[str, Any]  # noqa: UP006  Python 3.8 has no dict[...] when it runs
 
 
 class Element(NamedTuple):
@@ -191,7 +192,7 @@ def base_sets() -> dict[str, dict[str, Any]]:
     interval = {"flags": ["interval"]}
     for f, kind in ADDRESS.items():
         verdict = {"type": kind, "map": "verdict", **COUNTED}
-        out |= {
+        more: dict[str, dict[str, Any]] = {
             f"hosts{f}": verdict,
             f"networks{f}": {**verdict, **interval},
             f"denied_hosts{f}": {"type": kind, **COUNTED},
@@ -203,6 +204,7 @@ def base_sets() -> dict[str, dict[str, Any]]:
             f"inbound_echo{f}": {"type": [kind, kind], **interval},
             f"inbound_any{f}": {"type": [kind, kind], **interval},
         }
+        out.update(more)
     return out
 
 

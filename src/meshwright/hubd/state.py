@@ -10,13 +10,14 @@ import json
 import os
 import re
 import stat
+import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from . import FORMAT, closed, device, nft, system, units, wg
 from .place import Place as Place  # noqa: PLC0414
 
-Attrs = dict[str, Any]
+Attrs = typing.Dict[str, Any]  # noqa: UP006  Python 3.8 has no dict[...] when it runs
 HALVES = ("saved", "live")
 
 

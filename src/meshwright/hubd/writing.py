@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ class Target(NamedTuple):
         return any(id.split("/")[1] in kinds for id in self.changed)
 
 
-Ready = Callable[[State, Mapping[str, Attrs], Target], None]
+Ready = typing.Callable[[State, typing.Mapping[str, Attrs], Target], None]
 
 
 def write(payload: Mapping[str, Any], ready: Ready = lambda *_: None) -> list[dict[str, Any]]:

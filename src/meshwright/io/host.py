@@ -125,7 +125,7 @@ def service(host: Host, name: str, action: Action) -> dict[str, Any]:
 # a ' \\ ! so that any login shell passes it on (io/ssh.py).
 BOOT = (
     "import sys,json,zlib;"
-    'sys.version_info>=(3,7) or sys.exit("meshwright: too old a Python: %d.%d"%sys.version_info[:2]);'
+    'sys.version_info>=(3,8) or sys.exit("meshwright: too old a Python: %d.%d"%sys.version_info[:2]);'
     'b=sys.stdin.buffer.read();d=json.loads((b if b[:1]==b"{" else zlib.decompress(b)).decode());'
     'exec(compile(d["boot"],"boot.py","exec"),{"document":d})'
 )
@@ -160,6 +160,9 @@ def remote(host: Host, operation: str, payload: dict[str, Any], *, timeout: floa
             raise NoPython(
                 f"{host.name}: {operation}: {_last_line(done)}", "install python3 (3.9 or newer) on that machine"
             )
+        if old := re.search(r"meshwright: too old a Python: (\S+)", done.err):
+            why = f"{host.name}: its Python is {old[1]}, and meshwright needs 3.8 there"
+            raise HostError(why, "make a newer one its python3; with 3.9 the service on the hub runs too")
         raise Lost(f"{host.name}: {operation}: {_last_line(done)}", _hint())
     if "error" in answer:
         raise HostError(f"{host.name}: {public(answer['error'])}", public(answer.get("hint", "")))
@@ -217,7 +220,7 @@ def _hint() -> str:
 def _lacks_python(done: Done) -> bool:
     said = done.err
     missing = "not found" in said or "No such file" in said
-    return (done.code in {1, 126, 127} and missing and "python" in said) or "meshwright: too old a Python" in said
+    return done.code in {1, 126, 127} and missing and "python" in said
 
 
 _KEY = re.compile(r"[A-Za-z0-9+/]{42,43}=|[0-9a-f]{64}")
