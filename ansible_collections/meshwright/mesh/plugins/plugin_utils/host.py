@@ -122,7 +122,9 @@ class AnsibleHost:
 
 
 def _takes_stdin(connection: Any) -> bool:
-    return connection.has_pipelining and (connection.become is None or connection.become.pipelining)
+    become = connection.become
+    # ansible-core 2.19 asks the become plugin; before, su alone was known to need a terminal
+    return connection.has_pipelining and (become is None or getattr(become, "pipelining", become.name != "su"))
 
 
 @contextmanager
