@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 from ipaddress import ip_address, ip_network
@@ -137,6 +138,26 @@ def test_names_become_labels_each_once(names):
 
 def test_names_that_climb_stay_names():
     assert labels(["../x", "../../etc/passwd", "x", "-", "ÄÖ"]) == ["x", "etc-passwd", "x-2", "peer-4", "aeoe"]
+
+
+def test_a_key_in_a_comment_or_a_hook_is_shown_nowhere():
+    secret = key(77)
+    text = f"{GOOD}PostUp = wg set %i private-key <(echo {secret})\n{peer(1, '10.8.0.2/32', f'# name: {secret}')}"
+    adopted = write(adopt.read("wg0.conf", text.encode()), ANSWERS)
+    assert not any(secret in said or secret.lower()[:20] in said for said in (adopted.text, repr(adopted)))
+    assert "PostUp = wg set %i private-key <(echo (key))" in adopted.text
+
+
+def test_what_wg_prints_comes_by_stdin_and_json_goes_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = f"[Interface]\nListenPort = 51820\nPrivateKey = {PRIVATE}\n{peer(1, '10.8.0.2/32')}"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    code, said = imports(capsys, "-", "--network", "10.8.0.1/24", "--output", "json")
+    assert code == 0, said.err
+    found = json.loads(said.out)
+    assert (found["source"], found["public_key"]) == ("the output of wg showconf", PUBLIC)
+    assert [(p["label"], p["address"], p["private_key"]) for p in found["peers"]] == [("peer-1", ["10.8.0.2"], False)]
+    assert PRIVATE not in said.out + said.err
 
 
 def pivpn(folder):

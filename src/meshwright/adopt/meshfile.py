@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 
 from meshwright.adopt.names import labels
 from meshwright.adopt.place import MOST, Nets, Placed, networks, place
-from meshwright.adopt.source import Client, Source, quoted, refuse
+from meshwright.adopt.source import Client, Source, named, quoted, refuse
 from meshwright.errors import MeshwrightError, SpecError
 from meshwright.keys import Secret
 from meshwright.spec import load, splice
@@ -45,8 +45,9 @@ def write(source: Source, answers: Answers) -> Adopted:
     _check_routes(source.clients)
     nets = networks(source.addresses, source.clients)
     routes = _routes(source.clients, nets)
-    found = labels([client.name for client in source.clients], list(routes))
-    placed = place(found, source.clients, nets, answers.address)
+    clients = [replace(client, name=named(client.name)) for client in source.clients]
+    found = labels([client.name for client in clients], list(routes))
+    placed = place(found, clients, nets, answers.address)
     notes = [*source.notes, *nets.notes, *_client_notes(source)]
     lines = [
         *_head(source, notes),

@@ -69,4 +69,9 @@ def quoted(text: str) -> str:
     return _KEY.sub("(key)", shown) + ("..." if len(text) > 160 else "")
 
 
+def named(text: str) -> str:
+    """A name as somebody gave it; "" where a key is in it: then it is none, and nobody shall read it."""
+    return "" if _KEY.search(text) else text
+
+
 _KEY = re.compile(r"[A-Za-z0-9+/]{42,43}=|[0-9a-fA-F]{64}")
