@@ -100,6 +100,36 @@ def test_any_bytes_are_a_mesh_or_one_error(data):
     load.load_text(text)
 
 
+ODD = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=8), st.just(PRIVATE), st.just("10.8.0.2"))
+FIELDS = st.sampled_from(["name", "address", "privateKey", "publicKey", "preSharedKey", "enabled", "expiredAt"])
+CLIENTS = st.one_of(ODD, st.dictionaries(st.text(max_size=4), st.one_of(ODD, st.dictionaries(FIELDS, ODD)), max_size=4))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.fixed_dictionaries({"server": st.dictionaries(FIELDS, ODD), "clients": CLIENTS}))
+def test_any_backup_of_wg_easy_is_a_mesh_or_one_error(found):
+    found["server"] = {"privateKey": PRIVATE, "address": "10.8.0.1", **found["server"]}
+    try:
+        text = write(adopt.read("wg0.json", json.dumps(found).encode()), ANSWERS).text
+    except MeshwrightError:
+        return
+    load.load_text(text)
+
+
+PATHS = st.sampled_from(["wg0.conf", "configs/a.conf", "configs/clients.txt", "keys/a_priv", "configs/../b.conf", "x"])
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.dictionaries(PATHS, st.lists(st.one_of(LINES, st.text(max_size=20)), min_size=1).map("\n".join)))
+def test_any_folder_is_a_mesh_or_one_error(files):
+    found = {"wg0.conf": f"{GOOD}{peer(1, '10.8.0.2/32')}", **files}
+    try:
+        text = write(adopt.read_folder("pi", {path: text.encode() for path, text in found.items()}), ANSWERS).text
+    except MeshwrightError:
+        return
+    load.load_text(text)
+
+
 NET = st.builds(lambda n, length: ip_network((n, length), strict=False), st.integers(0, 2**32 - 1), st.integers(0, 32))
 NEAR = st.builds(lambda n: ip_network((int(ip_address("10.8.0.0")) + n, 32)), st.integers(0, 300))
 CALLED = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=12)
@@ -158,6 +188,18 @@ def test_what_wg_prints_comes_by_stdin_and_json_goes_out(tmp_path, monkeypatch, 
     assert (found["source"], found["public_key"]) == ("the output of wg showconf", PUBLIC)
     assert [(p["label"], p["address"], p["private_key"]) for p in found["peers"]] == [("peer-1", ["10.8.0.2"], False)]
     assert PRIVATE not in said.out + said.err
+
+
+def test_a_name_that_no_terminal_could_print_is_shown_as_one_that_it_can(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    client = {"name": "\ud800\x1b[2J", "address": "10.8.0.2", "privateKey": key(1), "enabled": True}
+    text = json.dumps({"server": {"privateKey": PRIVATE, "address": "10.8.0.1"}, "clients": {"\udfff": client}})
+    (tmp_path / "wg0.json").write_text(text)
+    for output in ("text", "json"):
+        code, said = imports(capsys, "wg0.json", "--force", "--output", output)
+        assert code == 0, said.err
+        assert "\x1b" not in said.out
+    assert "called ??[2J" in (tmp_path / "mesh.yaml").read_text()
 
 
 def pivpn(folder):

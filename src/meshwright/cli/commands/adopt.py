@@ -140,6 +140,8 @@ def _text(target: Path, found: Source, adopted: Adopted) -> str:
 
 
 def _json(target: Path, found: Source, adopted: Adopted) -> dict[str, Any]:
+    from meshwright.adopt.source import quoted
+
     return {
         "file": str(target),
         "source": found.kind,
@@ -147,7 +149,7 @@ def _json(target: Path, found: Source, adopted: Adopted) -> dict[str, Any]:
         "peers": [
             {
                 "label": each.label,
-                "name": each.client.name,
+                "name": quoted(each.client.name),
                 "address": [str(address) for address in each.addresses],
                 "lan": [str(lan) for lan in each.lan],
                 "private_key": each.label in adopted.keys,
