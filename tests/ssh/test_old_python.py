@@ -15,7 +15,7 @@ import pytest
 
 import meshwright.hubd
 from meshwright.errors import HostError
-from meshwright.io.host import BOOT, Host, NoPython, remote
+from meshwright.io.host import BOOT, Host, Local, NoPython, remote
 from meshwright.io.process import Done
 
 FOLDER = Path(meshwright.hubd.__path__[0])
@@ -88,3 +88,19 @@ def test_a_real_3_8_answers(tmp_path: Path) -> None:
     assert remote(Old(python.stdout.strip()), "put", {"path": str(place), "data": "AAEC", "mode": 0o640}) == {}
     assert place.read_bytes() == b"\0\1\2"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_long_answer_comes_packed_over_a_network(tmp_path: Path) -> None:
+    """As whoever has many peers gets it; on this machine it would be nothing but work."""
+    seen: list[int] = []
+
+    class Counted(Old):
+        def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Done:
+            done = super().run(argv, stdin=stdin, timeout=timeout)
+            seen.append(len(done.out))
+            return done
+
+    steps = [["remove", {"path": str(tmp_path / "none")}]] * 20_000
+    assert remote(Counted(sys.executable), "batch", {"steps": steps}) == {"results": [{}] * 20_000}
+    assert seen[0] < 10_000
+    assert remote(Local(), "batch", {"steps": steps[:2]}) == {"results": [{}] * 2}

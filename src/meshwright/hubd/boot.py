@@ -17,9 +17,11 @@ import marshal
 import os
 import sys
 import traceback
+import zlib
 from typing import Any
 
 document: dict[str, Any] = globals()["document"]
+LONG = 1 << 16  # what is shorter is as quick as it is
 
 
 class _Memory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -82,7 +84,10 @@ def main() -> None:
     home = os.dup(1)
     os.dup2(2, 1)
     mark = document["mark"]
-    text = "\n" + mark + json.dumps(_answer()) + mark + "\n"
+    answer = json.dumps(_answer())
+    if document.get("packed") and len(answer) > LONG:
+        answer = base64.b64encode(zlib.compress(answer.encode(), 1)).decode()
+    text = "\n" + mark + answer + mark + "\n"
     with os.fdopen(home, "wb") as out:
         out.write(text.encode())
 
