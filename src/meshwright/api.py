@@ -71,6 +71,18 @@ class Planned:
         return text.text(self.view.todo, brief)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What else is worth knowing before it is applied: what is in the way on a hub that is new to us, and services
+        that stand for nobody.
+        """
+        ways = [f"hub: {finding.text}" for finding in self.view.findings if finding.level != "info"]
+        nobody = [
+            f"service {name} has no address, so no rule lets anybody reach it: {why}"
+            for name, why in sorted(self.view.facts.missing.items())
+        ]
+        return tuple(text.printable(note) for note in [*ways, *nobody])
+
+    @property
     def error(self) -> MeshwrightError | None:
         """Why an apply of it would end with an error although there is nothing to write; see flow.outcome."""
         return flow.outcome(self.view.todo, [])

@@ -19,7 +19,12 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "ansible_collections/meshwright/mesh"
 EXAMPLE = ROOT / "examples/homelab"
 BIN = Path(sys.executable).parent
-QUIET = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0", "PYTHONDONTWRITEBYTECODE": "1"}
+QUIET = {
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_LOCALHOST_WARNING": "0",
+    "ANSIBLE_TIMEOUT": "60",  # for sudo's prompt too, on a machine that is busy
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,20 @@ def unchanged(done: Run) -> None:
     assert done.changes == []
 
 
+def test_what_is_in_the_way_is_told_and_stops_a_run(ansible: Ansible, booted_hub: booted.Hub) -> None:
+    program = "import socket,time; s=socket.socket(type=2); s.bind(('', 51821)); time.sleep(999)"
+    booted_hub.run("systemd-run", "--unit=thief", "/usr/bin/python3", "-c", program)
+    check = ansible("--check")
+    assert check.code == 0, check.out
+    assert "[WARNING]: hub: UDP port: 51821 is taken by python3" in " ".join(check.out.split())
+    done = ansible()
+    booted_hub.run("systemctl", "stop", "thief")
+    assert done.code == 2
+    assert "this plan is for a hub with a fault: " in done.said
+    assert not ansible.confs.exists()
+    assert not (ansible.folder / ".meshwright").exists()
+
+
 def test_check_foretells_the_first_run_and_writes_nothing(ansible: Ansible, booted_hub: booted.Hub) -> None:
     said = ansible.meshwright("plan", "--only", "files", "--only", "hub")
     check = ansible("--check", "--diff")

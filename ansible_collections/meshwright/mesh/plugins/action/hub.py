@@ -97,6 +97,7 @@ def _planned(todo: Any) -> dict[str, Any]:
         "digest": todo.digest,
         "changes": list(todo.changes),
         "diff": {"prepared": todo.text + "\n"} if todo else {},
+        **({"warnings": list(todo.notes)} if todo.notes else {}),
     }
 
 
