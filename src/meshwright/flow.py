@@ -187,8 +187,13 @@ def allow(todo: Plan, digest: str | None, force: str | None) -> None:
         )
 
 
-def apply(todo: Plan, providers: Mapping[str, Provider], tell: Tell) -> tuple[Result, ...]:
-    """Write a plan: whatever is ready goes to its provider in one batch, until nothing is left or nothing can go on."""
+def apply(todo: Plan, providers: Mapping[str, Provider], tell: Tell, force: str | None = None) -> tuple[Result, ...]:
+    """Write a plan: whatever is ready goes to its provider in one batch, until nothing is left or nothing can go on.
+
+    force: a reason why no peer has to be heard again on the hub.
+    """
+    if force and isinstance(hub := providers.get("hub"), Hub):
+        providers = {**providers, "hub": replace(hub, insist=False)}
     tell(Started("applying", len(todo.changes)))
     pending = {change.id: change for change in todo.changes}
     results: dict[str, Result] = {}

@@ -135,6 +135,7 @@ def test_killed_but_the_operator_comes_back(hub_host: Host) -> None:
     todo = look(near, replace(WISH, port=51999).resources())
     results = Hub(Far(hub_host, kill=9), INTERFACE, TABLE, patience=30).apply(todo.changes, silent)
     assert any("the write was not finished" in result.why for result in results), results
+    assert hub_host.run(["ls", FOLDER]).out == b"outcome.json\n"
     assert _interface(near.read(WISH.resources())) == _interface(before)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import click
 import pytest
 
+from meshwright import flow
 from meshwright.cli import app
 from meshwright.errors import HostError
 from meshwright.events import Event, Started, silent
 from meshwright.io.host import Lost
 from meshwright.io.process import Done
-from meshwright.plan.plan import Change
+from meshwright.plan.plan import Change, Plan
 from meshwright.providers.base import Result
 from meshwright.providers.hub import Hub
 
@@ -100,6 +101,14 @@ def test_over_a_network_one_more_call_over_a_new_connection() -> None:
     assert new
     assert confirm["token"] == write["rollback"]["token"]
     assert told == ["waiting to hear one of 2 active peers again; else hub-1 rolls back at 01:46:40 UTC"]
+
+
+def test_a_reason_spares_the_peers() -> None:
+    todo = Plan(tuple(CHANGES), "digest")
+    for force in (None, "all peers get a new conf"):
+        host = Script(iter([result(**ARMED), result(state="kept")]))
+        flow.apply(todo, {"hub": Hub(host, "wg1", "t")}, silent, force)
+        assert host.asked[0][1]["rollback"]["insist"] is not bool(force)
 
 
 def test_each_write_has_a_token_of_its_own() -> None:

@@ -61,8 +61,8 @@ def write(payload: Mapping[str, Any]) -> dict[str, Any]:
     """As read, with {"changes": [{id, before, after}], "patience": s} -> {"results": [{id, ok, why, hint, attrs}]}.
 
     One writer at a time. Nothing is written unless every change finds what it expects ("before"). With {"rollback":
-    {"seconds", "token"}} all of it is rolled back unless `rollback.confirm` comes in time; then the answer has
-    "rollback": {"until": epoch seconds, "hear": how many peers `confirm` waits to hear one of}.
+    {"seconds", "token", "insist"}} all of it is rolled back unless `rollback.confirm` comes in time; then the answer
+    has "rollback": {"until": epoch seconds, "hear": how many peers `confirm` waits to hear one of}.
     """
     with rollback.turn(state.place(payload), payload.get("patience", PATIENCE), payload.get("who", "")):
         if not payload.get("rollback"):

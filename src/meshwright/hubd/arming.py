@@ -33,8 +33,8 @@ ExecStart={python} -I {folder}/program.py
 
 
 class Armed(NamedTuple):
-    """A roll-back that waits. active: public keys of the active peers that the write keeps; hear: whether one of them
-    has to be heard, because the change may cut them all. since: monotonic."""
+    """A roll-back that waits. active: public keys of the active peers that the write keeps, where it may cut them all;
+    hear: whether one of them has to be heard. since: monotonic."""
 
     where: Place
     seconds: float
@@ -68,7 +68,7 @@ def arm(
 ) -> Armed | None:
     """Save what is there and start the clock; None where the interface is to go: nothing could be reached by it.
 
-    order: {"seconds", "token", "by"}.
+    order: {"seconds", "token", "by", "insist": whether to hear one of the active peers again}.
     """
     wanted = target.resources.get(f"hub/interface/{where.interface}") or {}
     if not wanted.get("live"):
@@ -87,8 +87,8 @@ def arm(
         raise system.HubError(
             f"no roll-back could be armed, so nothing was written: {error}", "mend that on the hub, then apply again"
         ) from None
-    hear = bool(active) and target.touches(*back.KINDS)
-    return Armed(where, order["seconds"], active, hear, time.monotonic())
+    active = active if target.touches(*back.KINDS) else ()
+    return Armed(where, order["seconds"], active, order["insist"], time.monotonic())
 
 
 def _active(before: State, target: Target) -> tuple[str, ...]:
@@ -146,6 +146,6 @@ def _asked(armed: Armed) -> dict[str, Any]:
     rollback.save(table, {**found, "hear": hear})
     if late:
         rollback.restart(table, armed.seconds)
-    if hear:
+    if armed.active:
         hearing.speak(interface, {})
     return {"until": time.time() + rollback.left(found), "hear": len(hear)}

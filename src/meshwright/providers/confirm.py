@@ -23,8 +23,8 @@ CALL = 20
 """How long such a call may take beside that."""
 PAUSE = 1.0
 NEXT = (
-    "find out what the change cuts off (a host firewall, the router's port forward, peers that need a new conf), then"
-    " apply again"
+    "find out what the change cuts off (a host firewall, the router's port forward), then apply again; if it is meant"
+    " to, because peers need a new conf, with --force and the reason"
 )
 
 
@@ -39,9 +39,9 @@ class Verdict:
     restored: frozenset[str] = frozenset()
 
 
-def order(seconds: float) -> dict[str, Any]:
+def order(seconds: float, insist: bool) -> dict[str, Any]:
     """What a write has to say to arm a roll-back."""
-    return {"seconds": seconds, "token": secrets.token_hex(16)}
+    return {"seconds": seconds, "token": secrets.token_hex(16), "insist": insist}
 
 
 def settle(

@@ -31,14 +31,16 @@ SECRET = frozenset({("saved", "preshared_key"), ("live", "preshared_key")})
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """One WireGuard interface and one nft table on a host. patience: seconds after which it rolls an unconfirmed write
-    back by itself, where a network lies between."""
+    """One WireGuard interface and one nft table on a host. Where a network lies between: patience: seconds after which
+    it rolls an unconfirmed write back by itself; insist: one of the active peers must be heard after what may cut them.
+    """
 
     host: Host
     interface: str
     table: str
     system: str = "hub"
     patience: float = 60
+    insist: bool = True
 
     def read(self, wanted: Resources) -> dict[str, Resource]:
         """What is there and ours: the interface with all its peers, the table, the rule, the wanted unit files."""
@@ -109,7 +111,7 @@ class Hub:
     def _confirmed(self, changes: Sequence[Change], payload: dict[str, Any], new: Host, tell: Tell) -> list[Result]:
         from meshwright.providers import confirm
 
-        order = confirm.order(self.patience)
+        order = confirm.order(self.patience, self.insist)
         place = {"interface": self.interface, "table": self.table}
         answer: dict[str, Any] = {}
         failed: HostError = Lost("")

@@ -92,7 +92,7 @@ def _drift(todo: Plan) -> str:
 @click.command(cls=Command)
 @click.argument("digest", required=False)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--force", metavar="REASON", help="Go on although the plan destroys much; say why.")
+@click.option("--force", metavar="REASON", help="Go on although this destroys much or cuts off all peers; say why.")
 @only
 @adopt
 @full
@@ -119,7 +119,7 @@ def apply(
         _ask(out)
     told = where.warnings
     with out.progress() as tell, _interruptible():
-        results = flow.apply(todo, where.providers, once(tell))
+        results = flow.apply(todo, where.providers, once(tell), force)
     _warn(out, where, told)
     return _report(out, where, view, results)
 
