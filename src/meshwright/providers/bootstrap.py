@@ -57,7 +57,6 @@ def look(host: Host, asked: Mapping[str, Mapping[str, Any]], traces: Sequence[st
     return {
         "resources": {id: attrs for id, attrs in there.items() if attrs},
         "peers": {},
-        "python": None,
         "lacking": ["python3"],
         "used": any(path in found for path in traces),
     }
