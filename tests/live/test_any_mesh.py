@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import Document, Stage, staged
+from scene import Document, Stage, staged
 
 from meshwright.lab import attempts, matrix
 from meshwright.spec.load import load

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from stage import Stage, counted, document, rule, staged, wait
+from scene import Stage, counted, document, rule, staged, wait
 
 from meshwright.io.host import service
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from stage import BASE, Document, End, Flows, Stage, command, document, rule, silent, staged, wait
+from scene import BASE, Document, End, Flows, Stage, command, document, rule, silent, staged, wait
 
 pytestmark = pytest.mark.lab
 

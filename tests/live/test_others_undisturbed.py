@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from stage import BASE, Document, Stage, document, rule, staged
+from scene import BASE, Document, Stage, document, rule, staged
 
 pytestmark = pytest.mark.lab
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from stage import BASE, Document, End, Flows, Stage, counted, document, heard, rule, silent, staged, wait
+from scene import BASE, Document, End, Flows, Stage, counted, document, heard, rule, silent, staged, wait
 
 pytestmark = pytest.mark.lab
 
