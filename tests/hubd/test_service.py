@@ -134,7 +134,7 @@ def test_it_ends_when_told_to_and_writes_down_what_it_knows(here: Town) -> None:
 @pytest.mark.parametrize("crash", [False, True])
 def test_after_a_reboot_everybody_is_reached_again(here: Town, crash: bool) -> None:
     here.met()
-    found = here.off_and_on(crash)
+    found = here.off_and_on(crash=crash)
     print(f"\n{'crash' if crash else 'reboot'}: {found}")
     assert max(found["ann"], found["bob"]) < 5
     assert left(here.hub, wanted(here.friends)) == []
@@ -143,6 +143,6 @@ def test_after_a_reboot_everybody_is_reached_again(here: Town, crash: bool) -> N
 def test_after_a_reboot_without_it_they_are_not(here: Town) -> None:
     here.met()
     here.serve(False)
-    found = here.off_and_on(crash=False)
+    found = here.off_and_on(crash=False, idle=False)  # an idle friend may be out of reach for minutes
     print(f"\nreboot without the service: {found}")
-    assert max(found["ann"], found["bob"]) > 5
+    assert found["ann"] > 5
