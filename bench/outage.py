@@ -57,7 +57,7 @@ def lost(script: str) -> Measure:
 def reboot(*, crash: bool, on: bool) -> Measure:
     def measure(here: Town) -> dict[str, float]:
         prepare(here, on=on)
-        found = here.off_and_on(crash)
+        found = here.off_and_on(crash=crash)
         return {", pinging friend": found["ann"], ", idle friend": found["bob"], ", with the boot": found["whole"]}
 
     return measure
