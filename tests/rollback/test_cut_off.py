@@ -244,6 +244,7 @@ def test_a_reboot_while_it_is_armed(home: Home) -> None:
     torn = home.provider(Torn(home.ssh, []), patience=120)
     with pytest.raises(Stop):
         torn.apply(look(home.provider(), replace(home.wish, port=51850).resources()).changes, _stop)
+    home.hub.run("ip", "link", "delete", "eth0")  # the old machine's address must not outlive it
     home.hub.reboot()
     _until(lambda: b"51821" in home.hub.run("wg", "show", INTERFACE, "listen-port", check=False).stdout, 20)
     assert home.pings(10)
