@@ -30,11 +30,13 @@ PYTHON = "/usr/bin/python3"
 # Under cgroup v2 each boot gets a group of its own: what an earlier one left behind cannot be entered again.
 OWN_GROUP = 'if [ -e /sys/fs/cgroup/cgroup.procs ]; then mkdir "$0" && echo $$ >"$0/cgroup.procs"; fi; exec "$@"'
 UNWANTED = ("systemd-logind", "getty@tty1", "console-getty", "systemd-resolved", "systemd-networkd", "nftables")
+SLOW = 20 if os.environ.get("MESHWRIGHT_IN_VM") else 1
+"""How many times slower than usual this machine is, for time limits."""
 RESTART = 133  # what nspawn ends with when the machine inside asks for a reboot
 
 
 def run(
-    argv: Sequence[str], *, check: bool = True, stdin: bytes = b"", timeout: float = 60
+    argv: Sequence[str], *, check: bool = True, stdin: bytes = b"", timeout: float = 60 * SLOW
 ) -> subprocess.CompletedProcess[bytes]:
     """A program with its output; a failure shows what it said."""
     done = subprocess.run(list(argv), input=stdin, capture_output=True, timeout=timeout)
@@ -134,7 +136,7 @@ class Hub:
         return int(children[0])
 
     def run(
-        self, *argv: str, check: bool = True, stdin: bytes = b"", timeout: float = 60
+        self, *argv: str, check: bool = True, stdin: bytes = b"", timeout: float = 60 * SLOW
     ) -> subprocess.CompletedProcess[bytes]:
         """A program inside, not by ssh."""
         inside = ["nsenter", "-t", str(self.init), "-n", "-m", "-u", "-p", "-i", "--", *argv]
@@ -162,7 +164,7 @@ class Hub:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
             )  # fmt: skip
-        _until(self.up, 60, f"sshd did not answer; {self.site.folder}/console.log")
+        _until(self.up, 60 * SLOW, f"sshd did not answer; {self.site.folder}/console.log")
 
     def up(self) -> bool:
         """Whether root can log in by ssh."""
@@ -174,7 +176,7 @@ class Hub:
         """An orderly reboot, as `systemctl reboot` does it."""
         self.run("systemctl", "reboot", check=False)
         assert self.machine
-        assert self.machine.wait(60) in (0, RESTART)
+        assert self.machine.wait(60 * SLOW) in (0, RESTART)
         self._unplug()
         self.start()
 
@@ -182,7 +184,7 @@ class Hub:
         """Power off without warning."""
         if self.machine and self.machine.poll() is None:
             os.kill(self.init, signal.SIGKILL)
-            self.machine.wait(20)
+            self.machine.wait(20 * SLOW)
         self._unplug()
 
     def _unplug(self) -> None:

@@ -18,14 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from booted import HUB, PASSWORD, Hub
+from booted import HUB, PASSWORD, SLOW, Hub
 from meshwright.io.host import Namespace
 
 ROOT = Path(__file__).parents[1]
 INTERFACE, TABLE, GATE = "wg1", "stage", "10.100.0.1"
 CONF = f"/etc/wireguard/{INTERFACE}.conf"
-SLOW = 20 if os.environ.get("MESHWRIGHT_IN_VM") else 1
-"""How many times slower than usual this machine is, for time limits."""
 ADDRESS = {name: f"10.100.2.{number}" for number, name in enumerate(("anna", "bert", "carl", "dora", "eve"), 1)}
 WILL = {"anna": ["icmp", "22/tcp"], "bert": ["icmp"], "carl": ["icmp"], "dora": ["icmp"], "eve": ["icmp"]}
 MESH = """version: 1

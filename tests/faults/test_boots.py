@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from booted import Hub
-from stage import CONF, INTERFACE, TABLE, Stage, stage
+from stage import CONF, INTERFACE, TABLE, Stage
 
 pytestmark = pytest.mark.booted
 OURS, TUNNEL, HUBD = f"meshwright-{TABLE}.service", f"wg-quick@{INTERFACE}.service", f"meshwright-hubd-{TABLE}.service"
@@ -17,12 +15,6 @@ MOMENTS = {
     "rights are taken": ("nft", '"delete"', True),
     "rights are given": ("nft", "10.100.2.[34].*comment", True),
 }
-
-
-@pytest.fixture(scope="module")
-def here(booted_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(booted_hub, tmp_path_factory.mktemp("house")) as made:
-        yield made
 
 
 def said(here: Stage, *words: str) -> str:

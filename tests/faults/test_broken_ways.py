@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from booted import HUB, PASSWORD, Hub
-from stage import Done, Stage, stage
+from booted import HUB, PASSWORD
+from stage import Done, Stage
 
 pytestmark = pytest.mark.booted
 
@@ -20,12 +19,6 @@ MOMENTS = {
     "before the first rule": ("nft", '"delete"', False),
     "rights are given": ("nft", "10.100.2.[34].*comment", True),
 }
-
-
-@pytest.fixture(scope="module")
-def here(booted_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(booted_hub, tmp_path_factory.mktemp("house")) as made:
-        yield made
 
 
 def cut(here: Stage, moment: str) -> Done:

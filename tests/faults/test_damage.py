@@ -8,16 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 from booted import Hub
-from stage import CONF, Stage, stage
+from stage import CONF, Stage
 
 CONF_FOLDER = "/etc/wireguard"
 pytestmark = pytest.mark.booted
-
-
-@pytest.fixture(scope="module")
-def here(booted_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(booted_hub, tmp_path_factory.mktemp("house")) as made:
-        yield made
 
 
 @contextmanager

@@ -5,25 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from booted import Hub
-from stage import CONF, INTERFACE, SLOW, TABLE, Stage, stage
+from booted import SLOW
+from stage import CONF, INTERFACE, TABLE, Stage
 
 pytestmark = pytest.mark.booted
 STRANGER = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="
 PEER = f"\n[Peer]\nPublicKey = {STRANGER}\nAllowedIPs = 10.100.9.9/32\n"
 HUBD = f"meshwright-hubd-{TABLE}.service"
-
-
-@pytest.fixture(scope="module")
-def here(booted_hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(booted_hub, tmp_path_factory.mktemp("house")) as made:
-        yield made
 
 
 def conf(here: Stage) -> Path:
