@@ -60,8 +60,8 @@ class Site:
         self.wire(holder.pid, address)
         return holder
 
-    def wire(self, pid: int, address: str) -> None:
-        """Give the namespace of `pid` an interface eth0 on the segment."""
+    def wire(self, pid: int, address: str) -> str:
+        """Give the namespace of `pid` an interface eth0 on the segment -> the name of its other end."""
         self.links += 1
         near = f"to{self.links}"
         # a machine keeps its hardware address over a reboot: others know it
@@ -73,6 +73,7 @@ class Site:
             self._ip(words)
         for words in (f"address add {address}/24 dev eth0", "link set eth0 up", "link set lo up"):
             run(["nsenter", "-t", str(pid), "-n", "ip", *words.split()])
+        return near
 
     def _ip(self, words: str) -> None:
         if words.startswith("-n "):
@@ -91,6 +92,7 @@ class Hub:
     holder: subprocess.Popen[bytes] | None = None
     machine: subprocess.Popen[bytes] | None = None
     boots: int = 0
+    cable: str = ""
     extra: list[str] = field(default_factory=list)
 
     @property
@@ -145,18 +147,19 @@ class Hub:
     def start(self) -> None:
         """Power on: new network namespace, so nothing in the kernel outlives a reboot. Back when sshd answers."""
         self.boots += 1
-        self.holder = subprocess.Popen(["unshare", "-n", "sleep", "infinity"], stdin=subprocess.DEVNULL)
+        self.holder = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "unshare", "-n", "sleep", "infinity"], stdin=subprocess.DEVNULL)
         mine = os.readlink("/proc/self/ns/net")
         _until(
             lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != mine and _is_sleep(self.holder.pid),
             10,
             "namespace",
         )
-        self.site.wire(self.holder.pid, HUB)
+        self.cable = self.site.wire(self.holder.pid, HUB)
         with (self.site.folder / "console.log").open("ab") as log:
             self.machine = subprocess.Popen(
                 ["sh", "-c", OWN_GROUP, str(self.group),
-                 "systemd-nspawn", "-q", "-D", str(self.root), "--boot", f"--machine=hub-{os.getpid()}",
+                 # whoever kills the tests ends the machine, too
+                 "setpriv", "--pdeathsig", "TERM", "systemd-nspawn", "-q", "-D", str(self.root), "--boot", f"--machine=hub-{os.getpid()}",
                  f"--network-namespace-path=/proc/{self.holder.pid}/ns/net", "--register=no", "--keep-unit",
                  "--bind=/dev/net/tun", "--capability=CAP_NET_ADMIN", "--resolv-conf=off", "--timezone=off",
                  *self.extra,
@@ -190,8 +193,11 @@ class Hub:
     def _unplug(self) -> None:
         self.hang_up()
         if self.holder:
+            # a process inside may keep the old network namespace, which must not answer for the address any more
+            self.site.ground.run(["ip", "link", "delete", self.cable])
             self.holder.kill()
             self.holder.wait(10)
+            self.holder = None
         for folder, _, _ in os.walk(self.group, topdown=False):
             with suppress(OSError):  # a process that is not quite gone: the group is empty and harmless
                 Path(folder).rmdir()

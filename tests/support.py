@@ -41,7 +41,7 @@ def machine(name: str = "hub", rootless: bool = os.geteuid() != 0) -> Iterator[N
     ready, write = os.pipe()
     with tempfile.TemporaryFile() as log:
         holder = subprocess.Popen(
-            ["unshare", *flags, "sh", "-c", SETUP],
+            ["setpriv", "--pdeathsig", "KILL", "unshare", *flags, "sh", "-c", SETUP],
             stdin=subprocess.DEVNULL, stdout=write, stderr=log,
         )  # fmt: skip
         os.close(write)

@@ -118,11 +118,11 @@ def plan(
 
 def apply(planned: Planned, *, digest: str | None = None, force: str | None = None, tell: Tell = silent) -> Applied:
     """Write a plan. MeshwrightError, before anything is written, when it is not the one of `digest`, or destroys much
-    and `force` gives no reason.
+    and `force` gives no reason; with one, no peer has to be heard again on the hub.
     """
     todo = planned.view.todo
     flow.allow(todo, digest, force)
-    results = flow.apply(todo, planned.providers, tell)
+    results = flow.apply(todo, planned.providers, tell, force)
     lines = () if all(result.ok for result in results) else tuple(flow.failures(results))
     return Applied(tuple(result.id for result in results if result.ok), lines, flow.outcome(todo, results))
 
