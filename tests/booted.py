@@ -147,7 +147,9 @@ class Hub:
     def start(self) -> None:
         """Power on: new network namespace, so nothing in the kernel outlives a reboot. Back when sshd answers."""
         self.boots += 1
-        self.holder = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "unshare", "-n", "sleep", "infinity"], stdin=subprocess.DEVNULL)
+        self.holder = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "unshare", "-n", "sleep", "infinity"], stdin=subprocess.DEVNULL
+        )
         mine = os.readlink("/proc/self/ns/net")
         _until(
             lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != mine and _is_sleep(self.holder.pid),
@@ -159,7 +161,8 @@ class Hub:
             self.machine = subprocess.Popen(
                 ["sh", "-c", OWN_GROUP, str(self.group),
                  # whoever kills the tests ends the machine, too
-                 "setpriv", "--pdeathsig", "TERM", "systemd-nspawn", "-q", "-D", str(self.root), "--boot", f"--machine=hub-{os.getpid()}",
+                 "setpriv", "--pdeathsig", "TERM",
+                 "systemd-nspawn", "-q", "-D", str(self.root), "--boot", f"--machine=hub-{os.getpid()}",
                  f"--network-namespace-path=/proc/{self.holder.pid}/ns/net", "--register=no", "--keep-unit",
                  "--bind=/dev/net/tun", "--capability=CAP_NET_ADMIN", "--resolv-conf=off", "--timezone=off",
                  *self.extra,
