@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from booted import SLOW
-from stage import CONF, INTERFACE, TABLE, Stage
+from stage import ADDRESS, CONF, INTERFACE, TABLE, Stage
 
 pytestmark = pytest.mark.booted
 STRANGER = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="
@@ -27,11 +27,12 @@ def test_the_conf_is_edited(here: Stage) -> None:
     """Whatever becomes of it, the plan names it, the mesh goes on, and apply writes it as it was."""
     place = conf(here)
     before = place.read_text()
-    last = "AllowedIPs = 10.100.2.3/32"
+    (one,) = {"carl", "dora"} - here.disabled
+    last = f"AllowedIPs = {ADDRESS[one]}/32"
     edits: dict[str, tuple[str, str]] = {
         before + PEER: (f"- hub/peer/{STRANGER}", "saved.allowed_ips: 10.100.9.9/32"),
-        before.replace(last, "AllowedIPs = 10.100.2.3/32, 192.0.2.0/24"): ("~ hub/peer/carl", "192.0.2.0/24"),
-        re.sub("(?<=carl\nPublicKey = ).*", STRANGER, before): ("~ hub/peer/carl", f"{STRANGER} -> "),
+        before.replace(last, "AllowedIPs = 10.100.2.3/32, 192.0.2.0/24"): (f"~ hub/peer/{one}", "192.0.2.0/24"),
+        re.sub(f"(?<={one}\nPublicKey = ).*", STRANGER, before): (f"~ hub/peer/{one}", f"{STRANGER} -> "),
         "": ("~ hub/interface/wg1", 'saved.public_key: "" -> '),
         "\x00\x01]][[\n[Peer]\nPublicKey = x\n" * 50: ("~ hub/interface/wg1", 'saved.public_key: "" -> '),
     }
