@@ -10,6 +10,7 @@ from typing import Any
 from . import packed, rollback, state, system, tools, units, writing
 
 PATIENCE = 20.0
+SETTLING = 5.0  # a colleague's write is confirmed sooner
 
 
 def operate(operation: str, payload: dict[str, Any]) -> dict[str, Any]:
@@ -22,7 +23,8 @@ def operate(operation: str, payload: dict[str, Any]) -> dict[str, Any]:
 def read(payload: Mapping[str, Any]) -> dict[str, Any]:
     """{interface, table, mark, sysctl: [key], units: [path], labels: {public key: label}} -> what is there.
 
-    HubError where a newer meshwright wrote. "service_python": [3, 11], the one that the service would have.
+    HubError where a newer meshwright wrote, or where what is there may be rolled back any moment.
+    "service_python": [3, 11], the one that the service would have.
 
     {"resources": {id: attrs}, "problems": [sentence], "peers": {id: {endpoint, handshake, received, sent}}}; the last
     is observed and no part of any resource: epoch seconds, bytes. With {"survey": "always"}, or "new" where interface
@@ -31,6 +33,7 @@ def read(payload: Mapping[str, Any]) -> dict[str, Any]:
     a mesh was set up here before.
     """
     where = state.place(payload)
+    rollback.settled(where.table, SETTLING)
     installed = tools.there(payload.get("packages", {}))
     if lacking := tools.lacking():
         used = tools.used(where)

@@ -106,12 +106,25 @@ def turn(where: Place, patience: float, who: str = "") -> Iterator[None]:
                 yield
                 return
         if time.monotonic() >= end:
-            at = time.strftime("%H:%M:%S UTC", time.gmtime(time.time() + left(armed)))
-            raise system.HubError(
-                f"an apply of {armed['by']} has not been confirmed yet: the hub rolls it back by itself at {at}",
-                "wait until then, then plan again",
-            )
+            raise _unconfirmed(armed)
         time.sleep(0.1)
+
+
+def settled(table: str, patience: float) -> None:
+    """Wait until no write waits for its confirmation: what is there now may not be there for long."""
+    end = time.monotonic() + patience
+    while (armed := snapshot(table)) and _waits(armed):
+        if time.monotonic() >= end:
+            raise _unconfirmed(armed)
+        time.sleep(0.1)
+
+
+def _unconfirmed(armed: Mapping[str, Any]) -> system.HubError:
+    at = time.strftime("%H:%M:%S UTC", time.gmtime(time.time() + left(armed)))
+    return system.HubError(
+        f"an apply of {armed['by']} has not been confirmed yet: the hub rolls it back by itself at {at}",
+        "wait until then, then plan again",
+    )
 
 
 def disarm(table: str) -> None:

@@ -47,7 +47,7 @@ def attempt(argv: Sequence[str], stdin: bytes = b"", timeout: float = 60, env: d
         except OSError as error:
             raise HubError(f"{argv[0]}: {error.strerror}", f"install the program {argv[0]} on the hub") from None
         try:
-            code = _wait(process, timeout)
+            code = wait(process, timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -57,7 +57,7 @@ def attempt(argv: Sequence[str], stdin: bytes = b"", timeout: float = 60, env: d
         return Done(code, out.read(), err.read().decode(errors="replace"))
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float) -> int:
+def wait(process: subprocess.Popen[bytes], timeout: float) -> int:
     """The code of the program as soon as it ends: Python's own wait looks only every so often, at most every 50 ms."""
     with contextlib.suppress(OSError, AttributeError):  # pidfd_open(2) is of Linux 5.3 and Python 3.9
         handle = os.pidfd_open(process.pid)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshwright.errors import HostError
+from meshwright.hubd.system import wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def run(
         except PermissionError:
             raise HostError(f"{argv[0]} may not be run", f"check the permissions of {argv[0]}") from None
         try:
-            code = process.wait(timeout)
+            code = wait(process, timeout)
         except BaseException as error:
             # after ^C wait() gives the program a moment: it may have come to its end by itself
             if process.poll() is None:
