@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -35,9 +35,18 @@ class Done(NamedTuple):
     err: str
 
 
+def memory() -> IO[bytes]:
+    """A file that is nowhere but in memory (memfd_create(2)): what goes through it may be secret. Where the system has
+    no such thing, which is never so on a hub, a file without a name.
+    """
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("meshwright"), "w+b")
+    return tempfile.TemporaryFile()
+
+
 def attempt(argv: Sequence[str], stdin: bytes = b"", timeout: float = 60, env: dict[str, str] | None = None) -> Done:
     """Run a program to its end, whatever its code. Output goes through files: wg-quick may leave a daemon behind."""
-    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with memory() as source, memory() as out, memory() as err:
         source.write(stdin)
         source.seek(0)
         try:

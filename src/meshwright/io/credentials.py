@@ -6,9 +6,7 @@ Formats: kubectl's config v1; client.authentication.k8s.io v1 and v1beta1 (execp
 from __future__ import annotations
 
 import base64
-import os
 import ssl
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from meshwright.errors import ClusterError
+from meshwright.hubd.system import memory
 from meshwright.io import execplugin
 from meshwright.io.kubeconfig import Login, material
 
@@ -124,8 +123,7 @@ def _as_somebody(account: Mapping[str, Any]) -> dict[str, str]:
 @contextmanager
 def _nameless(data: bytes) -> Iterator[str]:
     """A path under which this process alone can read `data` while the block runs; nothing is left behind."""
-    file = os.fdopen(os.memfd_create("pem"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()  # noqa: SIM115
-    with file:
+    with memory() as file:
         file.write(data)
         file.flush()
         file.seek(0)

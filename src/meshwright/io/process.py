@@ -1,7 +1,7 @@
 """The only door to other programs: an argument list, a timeout, bytes in, bytes out.
 
-Secrets go in by stdin, never by argv. Output goes through files, so that a daemon which a program leaves behind
-cannot keep us waiting on a pipe.
+Secrets go in by stdin, never by argv, and touch no disk. Output goes through files, in memory, so that a daemon which
+a program leaves behind cannot keep us waiting on a pipe.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from meshwright.errors import HostError
-from meshwright.hubd.system import wait
+from meshwright.hubd.system import memory, wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ def run(
     folder: Path | None = None,
 ) -> Done:
     """Run a program to its end. HostError when it is missing or overstays `timeout` (seconds); then it is killed."""
-    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with memory() as source, memory() as out, memory() as err:
         source.write(stdin)
         source.seek(0)
         try:
