@@ -56,6 +56,50 @@ def test_a_path_too_long_for_a_socket_is_not_used(runtime: Path, monkeypatch: py
     assert not (deep / "meshwright").exists()
 
 
+@pytest.fixture
+def no_tmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """/tmp/meshwright-UID is somebody else's."""
+    own = ssh._own
+    monkeypatch.setattr(ssh, "_own", lambda folder, uid: folder.parent != Path("/tmp") and own(folder, uid))
+
+
+@pytest.mark.parametrize("name", ["a b", "50%", "a$b", 'a"b', "a#b"])
+def test_a_path_that_ssh_would_read_as_something_else_is_not_used(
+    name: str, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (runtime / name).mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / name))
+    assert control_folder() == Path(f"/tmp/meshwright-{os.getuid()}")
+    assert not (runtime / name / "meshwright").exists()
+
+
+def test_the_cache_folder_is_made_in_a_home_that_has_none(
+    runtime: Path, no_tmp: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(runtime))
+    assert control_folder() == runtime / ".cache/meshwright"
+    assert stat.S_IMODE((runtime / ".cache").stat().st_mode) == 0o700
+    if os.geteuid() == 0:
+        (other := runtime / "anna").mkdir()
+        os.chown(other, 65534, 65534)
+        monkeypatch.setenv("HOME", str(other))
+        assert control_folder() is None
+        assert list(other.iterdir()) == []
+
+
+def test_a_user_without_a_home_needs_none(runtime: Path, no_tmp: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # pathlib asks passwd for this one
+    assert control_folder() is None, "nothing is 54321's"
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    assert control_folder() == runtime / "meshwright"
+
+
 def test_without_a_folder_nothing_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssh, "control_folder", lambda: None)
     assert "ControlPath=none" in Ssh("hub-1")._words("share")

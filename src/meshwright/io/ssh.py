@@ -14,7 +14,7 @@ import re
 import secrets
 import shlex
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -170,15 +170,24 @@ _ENVIRONMENT = {"LC_ALL": "C"}  # its words are what tells its failures apart
 def control_folder() -> Path | None:
     """A folder of this user alone for the sockets, made if need be; None when there is no safe one."""
     uid = os.getuid()
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    for folder in ([Path(runtime) / "meshwright"] if runtime else []) + [
-        Path(f"/tmp/meshwright-{uid}"),  # noqa: S108 looked at before it is used
-        cache / "meshwright",
-    ]:
-        if len(os.fsencode(folder)) + 1 + 8 + 40 <= LONGEST and _own(folder, uid):
+    for folder in _places(uid):
+        # ssh takes a blank in the option for its end, and % and $ for its own
+        fits = len(os.fsencode(folder)) + 1 + 8 + 40 <= LONGEST and _BARE.fullmatch(str(folder))
+        if fits and folder.is_absolute() and _own(folder, uid):
             return folder
     return None
+
+
+def _places(uid: int) -> Iterator[Path]:
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / "meshwright"
+    yield Path(f"/tmp/meshwright-{uid}")  # noqa: S108 looked at before it is used
+    cache = os.environ.get("XDG_CACHE_HOME")
+    with contextlib.suppress(RuntimeError, OSError):  # nobody knows a home of this user; none is made in another's
+        folder = Path(cache) if cache else Path.home() / ".cache"
+        if not folder.exists() and folder.parent.stat().st_uid == uid:
+            folder.mkdir(mode=0o700)
+        yield folder / "meshwright"
 
 
 def _own(folder: Path, uid: int) -> bool:
