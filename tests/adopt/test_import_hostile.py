@@ -8,6 +8,7 @@ import io
 import json
 import os
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,7 @@ from meshwright.adopt.meshfile import Answers, write
 from meshwright.adopt.names import label, labels
 from meshwright.cli import app
 from meshwright.errors import MeshwrightError
+from meshwright.io import sources
 from meshwright.keys import Secret
 from meshwright.spec import load
 
@@ -79,6 +81,14 @@ def test_a_backup_with_a_foreign_public_key_is_refused():
     client = {"name": "x", "address": "10.8.0.2", "privateKey": PRIVATE, "publicKey": key(1), "enabled": True}
     text = json.dumps({"server": {"privateKey": PRIVATE, "address": "10.8.0.1"}, "clients": {"1": client}})
     with pytest.raises(MeshwrightError, match="publicKey does not belong to privateKey"):
+        adopt.read("wg0.json", text.encode())
+
+
+@pytest.mark.parametrize("enabled", ["false", 0, None])
+def test_whoever_was_shut_out_is_never_let_in_by_another_spelling(enabled):
+    client = {"name": "x", "address": "10.8.0.2", "privateKey": key(1), "enabled": enabled}
+    text = json.dumps({"server": {"privateKey": PRIVATE, "address": "10.8.0.1"}, "clients": {"1": client}})
+    with pytest.raises(MeshwrightError, match="client 1: enabled is neither true nor false"):
         adopt.read("wg0.json", text.encode())
 
 
@@ -248,6 +258,23 @@ def test_a_folder_or_file_that_cannot_be_used_says_why(what, tmp_path, monkeypat
     assert "next: " in said.err
     assert "Traceback" not in said.err
     assert not (tmp_path / "mesh.yaml").exists()
+
+
+@pytest.mark.parametrize("source", ["/proc/self/mem", "-"])
+def test_a_source_that_opens_but_cannot_be_read_says_so(source, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with Path("/proc/self/mem").open() as odd:
+        monkeypatch.setattr("sys.stdin", odd)
+        code, said = imports(capsys, source)
+    assert code == 1
+    assert "cannot be read: Input/output error\nnext: give a plain file" in said.err
+
+
+def test_a_pivpn_of_ten_thousands_is_read_whole(tmp_path):
+    folder = pivpn(tmp_path / "pi")
+    for number in range(21_000):
+        (folder / f"keys/{number}_priv").touch()
+    assert len(sources.folder(folder, ("keys",))) == 21_001
 
 
 def test_nothing_is_overwritten_without_consent_and_no_other_key_ever(tmp_path, monkeypatch, capsys):

@@ -59,6 +59,8 @@ def _client(where: str, client: Any) -> Client:
         raise MeshwrightError(f"{where}: publicKey is not a key", MEND)
     if private and public(private) != shown:
         raise MeshwrightError(f"{where}: publicKey does not belong to privateKey", MEND)
+    if not isinstance(client.get("enabled", True), bool):
+        raise MeshwrightError(f"{where}: enabled is neither true nor false", MEND)
     title = client.get("name")
     until = client.get("expiredAt")
     expires = until if isinstance(until, str) and _moment(until) else ""
