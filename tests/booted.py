@@ -314,7 +314,7 @@ def _furnish(here: Hub) -> None:
 
 
 def _ssh_config(here: Hub, folder: Path) -> None:
-    pipe = f"{sys.executable} {Path(__file__).parent / 'pipe.py'}"
+    pipe = f"{sys.executable} -I -S {Path(__file__).parent / 'pipe.py'}"
     public = (here.root / "etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2]
     (folder / "known_hosts").write_text(f"{HUB} {' '.join(public)}\n")
     (folder / "ssh_config").write_text(
