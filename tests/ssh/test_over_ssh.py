@@ -26,6 +26,7 @@ from meshwright.io.ssh import Ssh, control_folder
 from meshwright.providers.hub import Hub
 
 pytestmark = pytest.mark.booted
+SHELLS = {"nologin": "sbin", "python3": "bin"}
 
 
 def look(host: Ssh) -> list[str]:
@@ -160,6 +161,31 @@ def test_shells_that_greet_and_shells_that_are_no_sh(booted_hub: booted.Hub) -> 
             passwd.write_text(text.replace("/home/keyless:/bin/bash", f"/home/keyless:/usr/bin/{shell}"))
             assert look(booted_hub.host("keyless", become=True)) == ["hub/packages/hub"], shell
             passwd.write_text(text)
+
+
+def test_a_login_shell_that_takes_no_commands(booted_hub: booted.Hub) -> None:
+    host = booted_hub.host("keyless", become=True)
+    with kept(booted_hub.root / "home/keyless/.bashrc") as bashrc, kept(booted_hub.root / "etc/passwd") as passwd:
+        bashrc.write_text("exit 0\n")
+        with pytest.raises(HostError, match=r"no command can be run there: the login shell ended with code 0$"):
+            look(host)
+        bashrc.unlink()
+        for shell, said in (("nologin", "not available"), ("python3", "SyntaxError")):
+            text = passwd.read_text()
+            passwd.write_text(text.replace("/home/keyless:/bin/bash", f"/home/keyless:/usr/{SHELLS[shell]}/{shell}"))
+            with pytest.raises(HostError, match=f"no command can be run there: .* code 1 and said .*{said}"):
+                look(host.fresh())  # sshd asks for the shell once a connection
+            passwd.write_text(text)
+
+
+def test_a_config_for_other_kinds_of_calls_does_not_spoil_ours(booted_hub: booted.Hub, tmp_path: Path) -> None:
+    """What sends ssh to the background, without a command or without stdin; with and without a shared connection."""
+    for number, option in enumerate(("StdinNull yes", "ForkAfterAuthentication yes", "SessionType none")):
+        config = variant(booted_hub, tmp_path, f"s{number}", lambda text, option=option: f"{text}  {option}\n")
+        for alone in ("", "apart"):
+            host = Ssh(HUB, "root", config=config, alone=alone)
+            assert look(host) == ["hub/packages/hub"], option
+        booted.run(["ssh", "-F", str(config), *host._words("ask")[4:-1], "-O", "exit", HUB], check=False)
 
 
 def variant(hub: booted.Hub, folder: Path, name: str, change: Callable[[str], str]) -> Path:

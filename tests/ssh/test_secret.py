@@ -58,3 +58,11 @@ def test_a_source_that_fails_is_named(
     assert caught.value.message.startswith("gateway.connection.become_password: ")
     assert caught.value.hint
     assert PASSWORD not in caught.value.message + caught.value.hint
+
+
+def test_a_program_that_waits_for_an_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secret, "TIMEOUT", 0.2)
+    source = FromCommand(command=(sys.executable, "-c", "import time; time.sleep(20)"))
+    with pytest.raises(SecretsError, match=r"^here: .* printed nothing within 0\.2 s") as caught:
+        secret.read(source, tmp_path, "here")
+    assert "by hand" in caught.value.hint

@@ -51,6 +51,9 @@ def _printed(argv: tuple[str, ...], folder: Path, where: str) -> str:
     try:
         done = process.run(argv, timeout=TIMEOUT, folder=folder)
         text = done.out.decode()
+    except process.Overdue:
+        why = f"{where}: {argv[0]} printed nothing within {TIMEOUT:g} s"
+        raise SecretsError(why, "run it by hand: it has to end by itself, and nobody can answer it here") from None
     except HostError as error:
         raise SecretsError(f"{where}: {error.message}", error.hint) from None
     except ValueError:

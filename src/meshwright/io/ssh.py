@@ -16,6 +16,7 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Protocol
@@ -23,7 +24,7 @@ from typing import Literal, Protocol
 from meshwright.errors import HostError
 from meshwright.io import host, process, sshwords
 from meshwright.io.host import Lost, public
-from meshwright.io.process import Done
+from meshwright.io.process import Done, Overdue
 
 KEEP = 60
 """Seconds for which the connection stays open after the last call."""
@@ -42,6 +43,8 @@ _OPTIONS = (
     "ServerAliveCountMax=4",
     "ServerAliveInterval=5",
 )
+_NEWER = ("ForkAfterAuthentication=no", "SessionType=default", "StdinNull=no")
+"""The same; an ssh before 8.7 knows them neither here nor in the user's config."""
 
 
 class Terminal(Protocol):
@@ -138,7 +141,17 @@ class Ssh:
         # with a terminal it is us who ask, on it; no window shall open for what ssh cannot ask without one
         quiet = {"SSH_ASKPASS_REQUIRE": "never"} if self.terminal else {}
         words = [*self._words(sharing), self.address, command]
-        return process.run(words, stdin=stdin, timeout=timeout, env={**_ENVIRONMENT, **quiet})
+        try:
+            done = process.run(words, stdin=stdin, timeout=timeout, env={**_ENVIRONMENT, **quiet})
+        except Overdue:
+            late = sshwords.overdue(self.name, timeout)
+            raise Overdue(f"{self.name}: {late.why}", late.hint) from None
+        before, reached, err = done.err.partition(_REACHED)
+        err = f"{before}\n{err}" if before.strip() else err
+        if not reached and done.code >= 0 and done.code != sshwords.SSH_FAILED:
+            failure = sshwords.no_shell(self.name, done.code, before + done.out.decode(errors="replace"))
+            raise HostError(f"{self.name}: {public(failure.why)}", failure.hint)
+        return Done(done.code, done.out, err)
 
     @property
     def socket(self) -> str:
@@ -159,9 +172,19 @@ class Ssh:
             *(["-F", str(self.config)] if self.config else []),
             *(["-l", self.user] if self.user else []),
             *(["-p", str(self.port)] if self.port else []),
-            *(word for option in (*_OPTIONS, *shared) for word in ("-o", option)),
+            *(word for option in (*_options(), *shared) for word in ("-o", option)),
             "--",
         ]
+
+
+@cache
+def _options() -> tuple[str, ...]:
+    """Those that the ssh of this machine knows: it ends at one that is new to it."""
+    try:
+        found = re.match(r"OpenSSH_(\d+)\.(\d+)", process.run(["ssh", "-V"], timeout=10).err)
+    except HostError:
+        return _OPTIONS
+    return _OPTIONS + (_NEWER if found and (int(found[1]), int(found[2])) >= (8, 7) else ())
 
 
 _ENVIRONMENT = {"LC_ALL": "C"}  # its words are what tells its failures apart
@@ -205,7 +228,12 @@ def _own(folder: Path, uid: int) -> bool:
 
 
 # What runs there, by any login shell: one word in single quotes that holds no quote, backslash or ! of its own.
-_SBIN = "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH; LC_ALL=C; export LC_ALL; "
+# Its first words say that it runs: a login shell that takes no commands ends as if they had failed.
+_REACHED = "\nmeshwright: reached\n"
+_SBIN = (
+    "{ echo; echo meshwright: reached; } >&2; "
+    "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH; LC_ALL=C; export LC_ALL; "
+)
 _SUDO = 'command -v sudo >/dev/null || { echo "meshwright: no sudo" >&2; exit 1; }; '
 _PLAIN = _SBIN + 'exec "$@"'
 _BECOME = _SBIN + 'test "$(id -u)" = 0 && exec "$@"; ' + _SUDO + 'exec sudo -n -- "$@"'

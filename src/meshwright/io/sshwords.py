@@ -67,6 +67,12 @@ _SSH = (
         "correct the connection's host in the mesh file, or HostName in your ssh config",
     ),
     _case(
+        r"No user exists for uid (?P<uid>\d+)",
+        "refused",
+        "ssh does not run for user id {uid}, which has no name on this machine",
+        "give it a line in /etc/passwd (in a container: with its entrypoint), or run this as a user who has one",
+    ),
+    _case(
         _AT + "Connection refused",
         "unreachable",
         "{at} refuses connections to port {port}",
@@ -157,6 +163,27 @@ def ssh(name: str, err: str) -> Failure:
     if not lines:
         return Failure("lost", "the connection was lost", "run the command again")
     return Failure("unknown", f"ssh: {lines[-1][:300]}", _BY_HAND.format(name=name))
+
+
+def no_shell(name: str, code: int, said: str) -> Failure:
+    """The login went well, and what was to run there was not begun. said: what came instead."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    words = f' and said "{lines[-1][:200]}"' if lines else ""
+    why = f"no command can be run there: the login shell ended with code {code}{words}"
+    hint = (
+        f"see what `ssh {name} true` does; give that user a shell that takes commands (`chsh -s /bin/sh`), and let no "
+        "start file of it (.bashrc) exit"
+    )
+    return Failure("login", why, hint)
+
+
+def overdue(name: str, seconds: float) -> Failure:
+    """Nothing came back in time."""
+    hint = (
+        f"see whether `ssh {name} true` ends: if not, a start file of the login shell there (.bashrc) waits for "
+        "something; else look at that machine's load and run the command again"
+    )
+    return Failure("lost", f"what was run there did not end within {seconds:g} s", hint)
 
 
 def stale(err: str) -> bool:
