@@ -191,9 +191,9 @@ Recipient = Annotated[
 SshHost = Annotated[
     str,
     _shape(
-        r"[A-Za-z0-9_\[][A-Za-z0-9_.:%@\[\]-]*",
+        r"[A-Za-z0-9_:][A-Za-z0-9_.:%@-]*",
         "not a host as ssh takes it",
-        "a name, an address, or an alias of your ssh config",
+        "a name, an address (an IPv6 one without brackets), or an alias of your ssh config",
         255,
     ),
 ]
