@@ -191,6 +191,18 @@ def test_interrupted_it_says_what_the_hub_does(monkeypatch: pytest.MonkeyPatch) 
         Hub(host, "wg1", "t").apply(CHANGES, silent)
 
 
+def test_interrupted_before_the_hub_answered_nobody_says_that_something_was_written() -> None:
+    """It may be waiting for somebody else's apply all the time."""
+
+    def play() -> Iterator[Answer]:
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt, match=r"^nobody knows whether .* rolls back 45 s later; then run") as caught:
+        Hub(Script(play()), "wg1", "t", patience=45).apply(CHANGES, silent)
+    assert "was written on the hub: it rolls" not in str(caught.value)
+
+
 def interrupt(_: float) -> None:
     raise KeyboardInterrupt
 

@@ -110,12 +110,16 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
-def interruptible(order: Mapping[str, Any]) -> Iterator[None]:
-    """An interrupt says what becomes of what was begun."""
+def interruptible(order: Mapping[str, Any], armed: Mapping[str, Any]) -> Iterator[None]:
+    """An interrupt says what becomes of what was begun. armed: as for settle; it may be filled meanwhile."""
     try:
         yield
     except KeyboardInterrupt:
-        at = clock(time.time() + order["seconds"])
-        raise KeyboardInterrupt(
-            f"nobody confirmed what was written on the hub: it rolls that back by {at}; then run the command again"
-        ) from None
+        if armed:
+            said = f"nobody confirmed what was written on the hub: it rolls that back by {clock(armed['until'])}"
+        else:
+            said = (
+                "nobody knows whether anything was written on the hub; what was, or is once somebody else's apply is "
+                f"over there, it rolls back {order['seconds']:g} s later"
+            )
+        raise KeyboardInterrupt(f"{said}; then run the command again") from None

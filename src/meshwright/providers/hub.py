@@ -114,17 +114,19 @@ class Hub:
         order = confirm.order(self.patience, self.insist)
         place = {"interface": self.interface, "table": self.table}
         answer: dict[str, Any] = {}
+        armed: dict[str, Any] = {}
         failed: HostError = Lost("")
-        with confirm.interruptible(order):
+        with confirm.interruptible(order, armed):
             try:
                 answer = remote(self.host, "write", {**payload, "rollback": order}, timeout=WRITE)
                 if "rollback" not in answer:
                     return _results(answer)
+                armed.update(answer["rollback"])
             except (Lost, Overdue) as error:
                 failed = error
             except HostError as error:
                 return [Result(change.id, False, why=error.message, hint=error.hint) for change in changes]
-            verdict = confirm.settle(self.host, new, place, order, answer.get("rollback", {}), tell)
+            verdict = confirm.settle(self.host, new, place, order, armed, tell)
         if verdict.state == "none":
             return [Result(change.id, False, why=failed.message, hint=failed.hint) for change in changes]
         if verdict.state == "kept" and not answer:
