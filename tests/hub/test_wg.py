@@ -83,10 +83,21 @@ def test_the_manuals_example() -> None:
         ("[Peer]\nAllowedIPs = 10.0.0.1/32", "[Peer]: a block without a public key"),
         (f"[Peer]\nPublicKey = {KEYS[0]}\nAllowedIPs = all", f"[Peer] {KEYS[0]}: AllowedIPs are not networks"),
         ("PrivateKey = x", "line 1: not a key and a value"),
+        ("[Interface]\nPostUpp = true", "line 2: no key of [Interface]"),
+        ("[Interface]\nFwMark = red", "line 2: not a value of its key"),
+        (f"[Peer]\nPublicKey = {KEYS[0]}\nDNS = 192.0.2.1", "line 3: no key of [Peer]"),
+        (f"[Peer]\nPublicKey = {KEYS[0]}\nEndpoint = 2001:db8::1", "line 3: not a value of its key"),
+        (f"[Peer]\nPublicKey = {KEYS[0]}\nPersistentKeepalive = often", "line 3: not a value of its key"),
+        (f"[Peer]\nPublicKey = {KEYS[0]}\nPresharedKey = AAAA", f"[Peer] {KEYS[0]}: PresharedKey is not a key"),
     ],
 )
 def test_what_cannot_be_used_is_told(line: str, sentence: str) -> None:
     assert wg.parse_conf(line).strange == (sentence,)
+
+
+def test_what_wg_would_refuse_is_not_written_again() -> None:
+    text = f"[Interface]\nPrivateKey = {PRIVATE}\nPostUp = true\nfoo = bar\n[Foo]\nbar = 1\n[Peer]\nPublicKey = AAAA\n"
+    assert wg.render_conf(wg.parse_conf(text)) == f"[Interface]\nPrivateKey = {PRIVATE}\nPostUp = true\n"
 
 
 def test_no_conf_without_a_private_key() -> None:
@@ -182,10 +193,10 @@ prefixes = st.lists(networks, max_size=4).map(wg.prefixes)
 maybe = st.one_of(st.just(""), keys)
 line = st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1, max_size=20).map(str.strip)
 comment = line.map(lambda text: f"# {text}".strip()).filter(lambda text: not wg.LABEL.match(text))
-own = st.sampled_from(["Endpoint = 192.0.2.1:51820", "PersistentKeepalive = 25", "Table = off", "PostUp = a = b # c"])
-extras = st.lists(st.one_of(comment, own), max_size=3).map(tuple)
+of_hub = st.sampled_from(["Table = off", "PostUp = a = b # c", "FwMark = 0x10"])
+of_peer = st.sampled_from(["Endpoint = 192.0.2.1:51820", "PersistentKeepalive = 25"])
 labels = st.one_of(st.just(""), st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True))
-blocks = st.builds(wg.Block, labels, prefixes, maybe, extras)
+blocks = st.builds(wg.Block, labels, prefixes, maybe, st.lists(st.one_of(comment, of_peer), max_size=3).map(tuple))
 confs = st.builds(
     wg.Conf,
     private_key=keys,
@@ -194,7 +205,7 @@ confs = st.builds(
     mtu=st.integers(0, 9000),
     peers=st.dictionaries(keys, blocks, max_size=4),
     head=st.lists(comment, max_size=2).map(tuple),
-    extra=extras,
+    extra=st.lists(st.one_of(comment, of_hub), max_size=3).map(tuple),
     strange=st.just(()),
 )
 peers = st.tuples(prefixes, maybe).map(lambda pair: wg.Peer(*pair))

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 NO_KEY = "0" * 64
+NO_SHARED = "A" * 43 + "="
 LABEL = re.compile(r"#\s*meshwright:\s*([a-z0-9][a-z0-9-]{0,126})\s*$")
 
 
@@ -226,7 +227,7 @@ def render_addconf(change: Update, device: Device) -> bytes:
         networks = allowed if allowed is not None else device.peers[key].allowed_ips
         out += ["[Peer]", f"PublicKey = {key}"]
         if shared is not None:
-            out.append(f"PresharedKey = {shared or 'A' * 43 + '='}")
+            out.append(f"PresharedKey = {shared or NO_SHARED}")
         if networks:
             out.append(f"AllowedIPs = {', '.join(networks)}")
     return ("\n".join(out) + "\n").encode()
@@ -265,6 +266,17 @@ OURS = {
     "interface": ("privatekey", "listenport", "address", "mtu"),
     "peer": ("publickey", "presharedkey", "allowedips"),
 }
+FOREIGN = {
+    "interface": ("fwmark", "dns", "table", "preup", "postup", "predown", "postdown", "saveconfig"),
+    "peer": ("endpoint", "persistentkeepalive"),
+}
+"""What else wg and wg-quick take; a line with any other key, and they take nothing of the file."""
+VALUES = {
+    "fwmark": re.compile(r"off|\d{1,10}|0x[0-9a-f]{1,8}", re.IGNORECASE),
+    "saveconfig": re.compile(r"true|false", re.IGNORECASE),
+    "endpoint": re.compile(r"(\[[^]\s]+\]|[^][:\s]+):\w+"),
+    "persistentkeepalive": re.compile(r"off|\d{1,5}", re.IGNORECASE),
+}
 
 
 def parse_conf(text: str) -> Conf:
@@ -301,8 +313,9 @@ def _sections(text: str) -> tuple[list[_Section], list[str]]:
         elif line and not content:
             above = above + 1 if _comment(current, line) else 0
             continue
-        elif content and not _assign(current, line, content):
-            strange.append(f"line {number}: not a key and a value")
+        elif content:
+            fault = _assign(current, line, content)
+            strange += [f"line {number}: {fault}"] if fault else []
         above = 0
     return sections, strange
 
@@ -317,16 +330,23 @@ def _comment(section: _Section, line: str) -> bool:
     return True
 
 
-def _assign(section: _Section, line: str, content: str) -> bool:
-    name, equals, value = content.partition("=")
-    name = name.strip().lower()
+def _assign(section: _Section, line: str, content: str) -> str:
+    """Keep an assignment -> what is wrong with it. What wg or wg-quick would refuse is not kept."""
+    name, equals, value = (part.strip() for part in content.partition("="))
+    name = name.lower()
     if not equals or not section.name:
-        return False
+        return "not a key and a value"
     if name in OURS.get(section.name, ()):
-        section.keys.setdefault(name, []).append(value.strip())
+        section.keys.setdefault(name, []).append(value)
+    elif section.name not in OURS:
+        return ""  # the section itself is told
+    elif name not in FOREIGN[section.name]:
+        return f"no key of [{section.name.title()}]"
+    elif name in VALUES and not VALUES[name].fullmatch(value):
+        return "not a value of its key"
     else:
         section.extra.append(line)
-    return True
+    return ""
 
 
 def _interface(conf: Conf, section: _Section, strange: list[str]) -> Conf:
@@ -369,6 +389,8 @@ def _peer(peers: dict[str, Block], section: _Section, strange: list[str]) -> Non
         strange.append("[Peer]: a block without a public key")
         return
     shared = section.keys.get("presharedkey", [""])[-1]
+    if shared and not usable(shared) and shared != NO_SHARED:
+        strange.append(f"[Peer] {key}: PresharedKey is not a key")
     try:
         allowed = prefixes(",".join(section.keys.get("allowedips", [])).split(","))
     except ValueError:
