@@ -17,6 +17,8 @@ def operate(operation: str, payload: dict[str, Any]) -> dict[str, Any]:
     """Run one operation by name. What goes in and comes out is plain JSON."""
     if operation not in OPERATIONS:
         raise system.HubError(f"unknown operation {operation}", "this is a bug of meshwright; report it")
+    if operation in OF_MESH:
+        system.need_root()
     return OPERATIONS[operation](payload)
 
 
@@ -140,3 +142,5 @@ OPERATIONS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "plant": plant,
     "clear": clear,
 }
+OF_MESH = frozenset({"read", "write", "take", "plant", "clear"})
+"""Only root can do anything of these; the others are as good as the path or unit that they name."""

@@ -101,7 +101,7 @@ def _active(before: State, target: Target) -> tuple[str, ...]:
 
 def _save(where: Place, order: Mapping[str, Any], kept: back.Kept) -> None:
     table, home = where.table, rollback.folder(where.table)
-    os.makedirs(home, mode=0o700, exist_ok=True)
+    system.make_folder(home, 0o700)
     system.remove_file(f"{home}/outcome.json")
     call = {"interface": where.interface, "table": table, "token": order["token"]}
     document = {**_source(), "mark": "", "operation": "rollback.now", "payload": call}
@@ -119,7 +119,7 @@ def _save(where: Place, order: Mapping[str, Any], kept: back.Kept) -> None:
         unit, link = rollback.at_boot(table)
         words = {"table": table, "interface": where.interface, "folder": home, "python": sys.executable}
         system.write_file(unit, AT_BOOT.format(**words).encode(), 0o644)
-        os.makedirs(os.path.dirname(link), exist_ok=True)
+        system.make_folder(os.path.dirname(link))
         with contextlib.suppress(FileExistsError):
             os.symlink(unit, link)
 

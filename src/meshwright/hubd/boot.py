@@ -73,12 +73,15 @@ def _answer() -> dict[str, Any]:
         if error.errno in system.NO_ROOM or "temporary directory" in str(error):
             why = f"{error.filename}: no space left" if error.filename else "no space left on a disk of the hub"
             return {"error": f"{document['operation']}: {why}", "hint": system.FULL}
+        if isinstance(error, PermissionError) and os.geteuid():
+            return {"error": f"{error.filename}: {system.not_root()}", "hint": system.not_root().hint}
         return _unforeseen(error)
     except Exception as error:  # noqa: BLE001  whatever it is, it must come home as one line
         return _unforeseen(error)
 
 
 def main() -> None:
+    os.umask(0o022)  # whoever logs in here may have set any
     gc.disable()  # one operation and the end: no garbage is worth looking through all peers for
     sys.stdout.flush()
     home = os.dup(1)

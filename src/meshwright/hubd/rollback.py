@@ -69,7 +69,7 @@ def _load(path: str) -> dict[str, Any] | None:
     data = system.read_file(path)
     try:
         found = json.loads(data) if data else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

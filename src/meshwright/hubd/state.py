@@ -68,7 +68,7 @@ def read(where: Place) -> State:
         mark,
         closed.read(where.interface, mark, where.sysctl),
         {path: unit for path in where.units if (unit := _unit(path))},
-        text is not None and bool(os.stat(where.conf).st_mode & 0o077),
+        text is not None and (system.loose(where.conf) or bool(os.stat(where.conf).st_mode & 0o077)),
         _program(where),
     )
 
@@ -94,9 +94,11 @@ def _saved(where: Place) -> Attrs | None:
     """The table that the saved file would load, None when there is no such file or nft could not load it."""
     data = system.read_file(where.ruleset)
     try:
-        return nft.parse(_objects(json.loads(data)["nftables"]), where.table) if data else None
-    except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        found = nft.parse(_objects(json.loads(data)["nftables"]), where.table) if data else None
+    except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError):
         return None
+    said = system.in_others_hands(where.ruleset)
+    return {**found, "strange": [*found.get("strange", []), said]} if found and said else found
 
 
 def neighbours(where: Place) -> list[str]:
@@ -137,7 +139,15 @@ def _program(where: Place) -> Attrs | None:
         "sha256": hashlib.sha256(data).hexdigest(),
         "mode": f"{stat.S_IMODE(os.stat(where.program).st_mode):04o}",
         "path": where.program,
+        **_strange(where.program),
     }
+
+
+def _strange(path: str) -> Attrs:
+    """What is no attribute that anybody wants, so it is drift: the file, or our folder that it is in, can be written by
+    others than root."""
+    said = system.in_others_hands(path)
+    return {"strange": said} if said else {}
 
 
 def check_formats(state: State) -> None:
@@ -156,7 +166,8 @@ def _unit(path: str) -> Attrs | None:
     data = system.read_file(path)
     if data is None:
         return None
-    attrs = {"text": data.decode(errors="replace"), "mode": f"{stat.S_IMODE(os.stat(path).st_mode):04o}"}
+    mode = f"{stat.S_IMODE(os.stat(path).st_mode):04o}"
+    attrs = {"text": data.decode(errors="replace"), "mode": mode, **_strange(path)}
     name = os.path.basename(path)
     if name.endswith(".service") and not (units.enabled(name) and units.active(name)):
         attrs["state"] = "not in force"  # nobody wants this key, so a unit that was stopped or disabled is drift
@@ -216,8 +227,9 @@ def _interface(state: State) -> Attrs:
             "mtu": state.conf.mtu,
             "enabled": state.enabled,
         }
-        if state.exposed:
-            saved["strange"] = "others can open the file"  # nobody wants this key, so it is drift
+        strange = [*state.conf.strange, *(["others can open the file"] if state.exposed else [])]
+        if strange:
+            saved["strange"] = "; ".join(strange)  # nobody wants this key, so it is drift
     if state.live is not None and state.live.up:
         live = {
             "public_key": state.keys["live"],

@@ -6,8 +6,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import pwd
+import re
 import select
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -17,6 +20,9 @@ from typing import IO, NamedTuple
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 FULL = "make room on that disk of the hub (df -h shows them), then apply again"
+NO_FILE = "see what it is and move it away on the hub, then try again"
+OURS = re.compile(r"/etc/meshwright|/var/lib/meshwright(/.+)?|/run/meshwright-units|/etc/systemd/system/[^/]+\.d")
+"""Folders of ours: who can write in one of them is root on the hub."""
 
 
 class HubError(Exception):
@@ -42,6 +48,23 @@ def memory() -> IO[bytes]:
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("meshwright"), "w+b")
     return tempfile.TemporaryFile()
+
+
+def need_root() -> None:
+    """HubError for anybody but root, also the root of a namespace."""
+    if os.geteuid():
+        raise not_root()
+
+
+def not_root() -> HubError:
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = f"user {os.geteuid()}"
+    return HubError(
+        f"you are {user} there, not root",
+        "set become: true in the connection of the mesh file (become for the play, in Ansible), or log in as root",
+    )
 
 
 def attempt(argv: Sequence[str], stdin: bytes = b"", timeout: float = 60, env: dict[str, str] | None = None) -> Done:
@@ -95,12 +118,16 @@ def _environment(extra: dict[str, str] | None) -> dict[str, str]:
 
 
 def read_file(path: str) -> bytes | None:
-    """The whole file, None when there is none."""
+    """The whole file, None when there is none. HubError with the path for what is no file: it is never waited for."""
     try:
-        with open(path, "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) and os.path.realpath(path) != os.devnull:
+                raise HubError(f"{path} is no file", NO_FILE)
             return file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except IsADirectoryError:
+        raise HubError(f"{path} is a folder, not a file", NO_FILE) from None
 
 
 def write_file(path: str, data: bytes, mode: int) -> None:
@@ -118,7 +145,7 @@ def write_file(path: str, data: bytes, mode: int) -> None:
 
 def _replace(path: str, data: bytes, mode: int) -> None:
     folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     waiting = os.path.join(folder, f".{name}.meshwright")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(waiting)
@@ -135,6 +162,47 @@ def _replace(path: str, data: bytes, mode: int) -> None:
             os.unlink(waiting)
         raise
     _sync_folder(folder)
+
+
+def make_folder(path: str, mode: int = 0o755) -> None:
+    """Make a folder and those above it, 0755 but for the last, whatever the umask; one of ours is taken from others."""
+    if path != os.path.dirname(path):
+        if not os.path.isdir(path):
+            make_folder(os.path.dirname(path))
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path, 0o700)
+                os.chmod(path, mode)
+        elif OURS.fullmatch(path):
+            make_folder(os.path.dirname(path))  # from above: nobody exchanges it meanwhile
+            _take(path, mode)
+
+
+def _take(folder: str, mode: int) -> None:
+    if not loose(folder):
+        return
+    if os.lstat(folder).st_uid != os.geteuid() and os.path.islink(folder):
+        raise HubError(f"{folder} is a link that is not root's", "see who made it, remove it, then apply again")
+    os.chown(folder, os.geteuid(), os.getegid())
+    os.chmod(folder, mode)
+
+
+def loose(path: str) -> bool:
+    """Whether somebody else than its owner, who is to be us, can write it; False for what is not there."""
+    try:
+        found = [os.lstat(path), os.stat(path)]
+    except OSError:
+        return False
+    return any(each.st_uid != os.geteuid() for each in found) or bool(found[1].st_mode & 0o022)
+
+
+def in_others_hands(path: str) -> str:
+    """What of a file of ours, and of our folders above it, others can write: a sentence, "" for nothing."""
+    folder = os.path.dirname(path)
+    if folder != path and (said := in_others_hands(folder)):
+        return said
+    if not loose(path) or (os.path.isdir(path) and not OURS.fullmatch(path)):
+        return ""
+    return f"others than root can write {path}; see whether they did"
 
 
 def remove_file(path: str) -> None:
@@ -159,31 +227,50 @@ def lock(path: str, patience: float, who: str = "") -> Iterator[None]:
 
     The kernel frees it when the holder dies, so a killed run never blocks the next.
     """
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "a+", encoding="ascii") as file:
-        os.chmod(path, 0o600)
-        end = time.monotonic() + patience
-        while not _grab(file.fileno()):
-            if time.monotonic() >= end:
-                file.seek(0)
-                raise HubError(
-                    f"another run is writing this hub ({file.read().strip() or 'unknown holder'})",
-                    "wait for it to end, or end that process on the hub, then apply again",
-                )
-            time.sleep(0.05)
-        file.truncate(0)
-        by = f"{who.encode('ascii', 'replace').decode()}, " if who else ""
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-        file.write(f"{by}pid {os.getpid()} since {since}\n")
-        file.flush()
-        yield
+    end = time.monotonic() + patience
+    while True:
+        with _lock_file(path) as file:
+            while not _grab(file.fileno()):
+                if time.monotonic() >= end:
+                    raise HubError(
+                        f"another run is writing this hub ({file.read().strip() or 'unknown holder'})",
+                        "wait for it to end, or end that process on the hub, then apply again",
+                    )
+                time.sleep(0.05)
+            if not _names(path, file):
+                continue  # its last holder took it away, or it was replaced
+            file.truncate(0)
+            by = f"{who.encode('ascii', 'replace').decode()}, " if who else ""
+            since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+            file.write(f"{by}pid {os.getpid()} since {since}\n")
+            file.flush()
+            yield
+            return
+
+
+def _lock_file(path: str) -> IO[str]:
+    """The lock file, which nobody else can open: whoever can may hold it for good. One that others can is replaced."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    make_folder(os.path.dirname(path))
+    try:
+        found = os.lstat(path) if os.path.lexists(path) else None
+        if found and (found.st_mode != stat.S_IFREG | 0o600 or found.st_uid != os.geteuid()):
+            os.unlink(path)
+        return open(os.open(path, flags, 0o600), "r+", encoding="ascii")
+    except OSError as error:
+        raise HubError(f"{path}: {error.strerror}", NO_FILE) from None
+
+
+def _names(path: str, file: IO[str]) -> bool:
+    """Whether the path still is that of the open file."""
+    return os.path.lexists(path) and os.path.samestat(os.lstat(path), os.fstat(file.fileno()))
 
 
 @contextlib.contextmanager
 def grab(path: str) -> Iterator[bool]:
     """Hold the same lock if nobody else does; False otherwise. The file may be read-only here, but must be there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # in a sandbox nothing can be made, even if it is there
     try:

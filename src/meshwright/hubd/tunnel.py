@@ -21,7 +21,8 @@ class Tunnel:
     def __init__(self, interface: str, table: str, say: Callable[[str], None]) -> None:
         self.where = Place(interface, table)
         self.say = say
-        self.memory: Memory = memory.parse(system.read_file(self.where.memory))
+        self.forgets = False  # whether the memory cannot be kept on disk: it was told
+        self.memory: Memory = self._load()
         self.saved: Memory = self.memory
         self.there = False
         self.retry = 0.0
@@ -72,11 +73,27 @@ class Tunnel:
                 self.say(f"{self.where.interface}: gave {len(back)} peers their endpoint back and spoke first")
         return True
 
+    def _load(self) -> Memory:
+        try:
+            return memory.parse(system.read_file(self.where.memory))
+        except (system.HubError, OSError) as error:
+            self._without(error)
+            return {}
+
     def save(self, *, at_once: bool = False) -> None:
         """Write the memory down if it has changed. A look comes every few seconds at most, so this does too."""
         if memory.differs(self.saved, self.memory, 1 if at_once else memory.COARSE):
-            system.write_file(self.where.memory, memory.render(self.memory), 0o600)
-            self.saved = self.memory
+            try:
+                system.write_file(self.where.memory, memory.render(self.memory), 0o600)
+            except system.HubError as error:
+                self._without(error)
+                return
+            self.saved, self.forgets = self.memory, False
+
+    def _without(self, error: Exception) -> None:
+        if not self.forgets:
+            self.forgets = True
+            self.say(f"goes on without a memory on disk: {error}")
 
     # -- the interface
 

@@ -71,7 +71,13 @@ def booted() -> bool:
 
 def _systemctl(name: str, action: str) -> dict[str, Any]:
     if action != "status":
-        system.run(["systemctl", action, *([name] if action != "daemon-reload" else [])], timeout=100)
+        try:
+            system.run(["systemctl", action, *([name] if action != "daemon-reload" else [])], timeout=100)
+        except system.HubError as error:
+            masked = re.search(r"[Uu]nit (?:file )?(\S+) is masked", str(error))
+            if masked:
+                raise _masked(masked[1].rpartition("/")[2]) from None
+            raise
     done = system.attempt(["systemctl", "is-active", name])
     return {"active": done.out.strip() == b"active", "enabled": enabled(name)}
 
@@ -130,11 +136,15 @@ def load(name: str) -> Unit | None:
     if place is None:
         return None
     if os.path.realpath(place) == "/dev/null":
-        raise system.HubError(f"{name} is masked", f"systemctl unmask {name}")
+        raise _masked(name)
     values: dict[str, list[str]] = {}
     for path in [place, *_drop_ins(dict.fromkeys((template, name)))]:
         _read(path, values)
     return Unit(name, place, values)
+
+
+def _masked(name: str) -> system.HubError:
+    return system.HubError(f"{name} is masked", f"on the hub: systemctl unmask {name}; then apply again")
 
 
 def _drop_ins(names: dict[str, None]) -> list[str]:
@@ -237,7 +247,7 @@ def _start(unit: Unit) -> None:
 def _launch(unit: Unit) -> str:
     """Start a daemon in the background -> "PID START". Its output goes to a file: nobody waits on it."""
     line = unit.values["Service.ExecStart"][-1]
-    os.makedirs(RUNNING, exist_ok=True)
+    system.make_folder(RUNNING)
     with open(f"{RUNNING}/.{unit.name}.log", "ab") as log:
         process = subprocess.Popen(
             _arguments(unit, line)[1],
@@ -340,7 +350,7 @@ def enable(name: str) -> None:
     if unit is None:
         raise system.HubError(f"there is no unit {name}", "install the package that brings it")
     for link in _links(unit):
-        os.makedirs(os.path.dirname(link), exist_ok=True)
+        system.make_folder(os.path.dirname(link))
         if not os.path.lexists(link):
             os.symlink(unit.place, link)
 
