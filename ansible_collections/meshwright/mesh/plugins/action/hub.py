@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,16 @@ def _verified(api: Any, seen: Any) -> dict[str, Any]:
 
 def _failure(api: Any, error: Any, lines: tuple[str, ...] = ()) -> dict[str, Any]:
     """The sentence and the next step of the command line, in Ansible's words where the two differ."""
-    hint = "if that is meant, set force to the reason" if isinstance(error, api.GuardError) else error.hint
-    said = ": ".join([error.message, *(["; ".join(line.removeprefix("! ") for line in lines)] if lines else [])])
+    message, hint = _words(error)
+    hint = "if that is meant, set force to the reason" if isinstance(error, api.GuardError) else hint
+    said = ": ".join([message, *(["; ".join(line.removeprefix("! ") for line in lines)] if lines else [])])
     kind = "unreachable" if isinstance(error.__cause__, AnsibleConnectionFailure) else "failed"
-    return {kind: True, "msg": f"{said}. Next: {hint or 'correct the mesh file, then run meshwright check'}"}
+    return {kind: True, "msg": f"{said}. Next: {hint}"}
+
+
+def _words(error: Any) -> tuple[str, str]:
+    """What happened, and the one next step. Of several problems of the mesh file each keeps its own hint beside it."""
+    problems = getattr(error, "problems", ())
+    if len(problems) == 1 and problems[0].hint:
+        return replace(problems[0], hint="").render(), problems[0].hint
+    return error.message, error.hint or "correct the mesh file, then run meshwright check"
