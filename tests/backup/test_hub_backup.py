@@ -106,6 +106,7 @@ def test_another_hub_is_never_written_over(first: Namespace, second: Namespace, 
     with pytest.raises(HostError, match=said) as found:
         hub.plant(second, *IT, taken)
     assert found.value.hint
+    assert "(key)" not in found.value.message  # a public one, shown by its first letters
     assert sh(second, f"cat {CONF} || true") == before
 
 

@@ -56,9 +56,11 @@ def _there(where: state.Place, wanted: str) -> bool:
     live = device.read(where.interface)
     saved = wg.parse_conf(data.decode(errors="replace")).private_key if data is not None else ""
     found = {device.public_key(key) for key in (saved, live.device.private_key if live else "") if key}
+    # not the whole key: the operator's side cannot tell it from a private one, and would hide it
+    shown = ", ".join(f"{key[:8]}..." for key in sorted(found))
     if found - {wanted} or (data is not None and not saved):
         raise system.HubError(
-            f"this hub has {where.interface} already, with another key: {', '.join(sorted(found)) or 'none'}",
+            f"this hub has {where.interface} already, with another key: {shown or 'none'}",
             f"restore onto an empty hub; or, if that one is not needed: systemctl disable --now {where.service}, and"
             f" move {where.conf} away",
         )
