@@ -270,6 +270,19 @@ def test_a_source_that_opens_but_cannot_be_read_says_so(source, tmp_path, monkey
     assert "cannot be read: Input/output error\nnext: give a plain file" in said.err
 
 
+@pytest.mark.parametrize(("into", "said"), [
+    (".", ". is a folder"),
+    ("nowhere/mesh.yaml", "nowhere: there is no such folder"),
+    ("x" * 256, f"{'x' * 256}: cannot be written: File name too long"),
+])  # fmt: skip
+def test_where_no_mesh_file_can_be_written_the_place_is_named(into, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wg0.conf").write_text(f"{GOOD}{peer(1, '10.8.0.2/32')}")
+    code, told = imports(capsys, "wg0.conf", "--force", "--into", into)
+    assert code == 1
+    assert told.err.startswith(f"error: {said}\nnext: ")
+
+
 def test_a_pivpn_of_ten_thousands_is_read_whole(tmp_path):
     folder = pivpn(tmp_path / "pi")
     for number in range(21_000):

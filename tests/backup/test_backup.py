@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import stat
 import subprocess
 import tarfile
@@ -19,7 +21,7 @@ from meshwright.backup import archive
 from meshwright.backup.archive import Backup
 from meshwright.cli import app
 from meshwright.errors import MeshwrightError
-from meshwright.io import age
+from meshwright.io import age, files, sources
 
 OWNER = pyrage.x25519.Identity.generate()
 MESH = """version: 1
@@ -164,7 +166,7 @@ def test_a_folder_in_use_is_left_alone_without_consent_but_a_restore_may_go_on(h
     (into / "mesh.yaml").write_text("mine")
     code, _, err = home.restore(into)
     assert (code, (into / "mesh.yaml").read_text()) == (1, "mine")
-    assert "is not empty" in err
+    assert "mesh.yaml is there already" in err
     assert home.restore(into, "--force")[0] == 0
     (into / ".meshwright/keys/ham.key").unlink()  # as if it had been interrupted
     assert home.restore(into)[0] == 0
@@ -199,6 +201,138 @@ def test_a_damaged_or_foreign_file_is_refused(home, tmp_path, change, said):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(("target", "said"), [
+    ("nowhere/x.age", "nowhere: there is no such folder"),
+    ("mesh.yaml/x.age", "mesh.yaml: there is no such folder"),
+    (".", ". is a folder"),
+    ("/", "/ is a folder"),
+    ("x" * 256, f"{'x' * 256}: cannot be written: File name too long"),
+])  # fmt: skip
+def test_where_no_backup_can_be_written_the_place_is_named(home, monkeypatch, target, said):
+    monkeypatch.chdir(home.folder)
+    for words in ((), ("--force",)):
+        code, _, err = home.run("backup", target, "--without-hub", *words)
+        assert code == 1, err
+        assert err.startswith(f"error: {said}\nnext: "), err
+    assert sorted(path.name for path in home.folder.iterdir()) == [".meshwright", "friends", "mesh.yaml"]
+
+
+@pytest.mark.parametrize("into", ["identity", "identity/x", "x" * 300])
+@pytest.mark.parametrize("words", [(), ("--force",)])
+def test_where_no_folder_can_be_the_place_is_named(home, monkeypatch, into, words):
+    monkeypatch.chdir(home.folder.parent)
+    home.backup()
+    code, _, err = home.restore(Path(into), *words)
+    assert code == 1, err
+    assert err.startswith(f"error: {into}")
+    assert "\nnext: name an" in err
+
+
+def test_what_stands_in_the_way_as_another_kind_is_named(home, tmp_path):
+    home.backup()
+    for number, way in enumerate((".meshwright", "mesh.yaml")):
+        into = tmp_path / f"new{number}"
+        (into / "mesh.yaml").mkdir(parents=True)
+        if way == ".meshwright":
+            (into / way).write_text("mine")
+        code, _, err = home.restore(into, "--force")
+        assert code == 1, err
+        assert err.startswith(f"error: {into / way}: cannot be written: ")
+
+
+def test_a_backup_of_tens_of_thousands_of_keys_is_read_again(home, tmp_path):
+    (home.folder / ".meshwright/keys/large.key").write_bytes(os.urandom(sources.LIMIT))
+    (home.folder / ".meshwright/keys/large.key").chmod(0o600)
+    assert home.backup()[0] == 0
+    assert home.file.stat().st_size > sources.LIMIT
+    code, _, err = home.restore(tmp_path / "new")
+    assert code == 0, err
+    assert home.stored(tmp_path / "new") == home.stored()
+
+
+@pytest.mark.parametrize("name", ["x" * 250, "a\\b"])
+def test_what_could_not_come_back_is_not_taken(home, name):
+    path = home.folder / ".meshwright" / name
+    path.touch(mode=0o600)
+    code, _, err = home.backup()
+    assert code == 1
+    assert "rename it" in err
+    assert not home.file.exists()
+
+
+def test_a_backup_that_would_be_too_large_is_not_written(home, monkeypatch):
+    monkeypatch.setattr(archive, "MOST", 4096)
+    code, _, err = home.backup()
+    assert code == 1
+    assert "would be larger than" in err
+    assert not home.file.exists()
+
+
+@pytest.mark.parametrize("writes", range(7))
+def test_a_restore_goes_on_wherever_it_was_interrupted(home, tmp_path, monkeypatch, writes):
+    home.backup()
+    into, write, left = tmp_path / "new", files.write, iter(range(writes))
+
+    def full(path: Path, data: bytes, mode: int = 0o600) -> None:
+        if next(left, None) is None:
+            (path.parent / f".{path.name}.abcd_123").write_bytes(data[:3])  # as if it had been killed
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, data, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write", full)
+        code, _, err = home.restore(into)
+    assert code == (1 if writes < 6 else 0), err
+    code, _, err = home.restore(into)
+    assert code == 0, err
+    assert home.stored(into) == home.stored()
+
+
+def test_a_key_of_another_day_is_not_written_over_without_consent(home, tmp_path):
+    home.backup()
+    into = tmp_path / "new"
+    assert home.restore(into)[0] == 0
+    key = into / ".meshwright/keys/ham.key"
+    key.write_text("new")
+    code, _, err = home.restore(into)
+    assert (code, key.read_text()) == (1, "new")
+    assert f"{key} is there already" in err
+    assert home.restore(into, "--force")[0] == 0
+    assert home.stored(into) == home.stored()
+
+
+def test_keys_alone_of_somebody_else_are_no_restore_to_go_on_with(home, tmp_path):
+    home.backup()
+    into = tmp_path / "new"
+    (into / ".meshwright/keys").mkdir(parents=True)
+    (into / ".meshwright/keys/eve.key").write_text("x")
+    code, _, err = home.restore(into)
+    assert code == 1
+    assert "is not empty (.meshwright/keys/eve.key)" in err
+
+
+def sealed(home, **more):
+    (data,) = (more.pop("data", b"x"),)
+    home.file.write_bytes(age.encrypt(tar(manifest(**more), ("files/mesh.yaml", data)), [str(OWNER.to_public())]))
+
+
+def test_a_manifest_moves_no_cursor(home, tmp_path):
+    sealed(home, mesh="a\x1b]0;b\x07", made="\x1b[2J\x9b1m", data=MESH.replace("include", "#include").encode())
+    code, said, err = home.restore(tmp_path / "new")
+    assert code == 0, err
+    assert "a\\x1b]0;b\\x07 as it was at \\x1b[2J\\x9b1m" in said
+    assert all(c.isprintable() or c == "\n" for c in said + err)
+
+
+def test_a_restored_file_that_is_no_mesh_file_is_told(home, tmp_path):
+    sealed(home, data=b"\x00\xff\x1b[2J", version="9.9")
+    code, said, err = home.restore(tmp_path / "new", "--without-hub")
+    assert (code, said) == (1, "")
+    assert "next: the folder is restored, and no more: correct the file" in err
+    assert "9.9" in err
+    assert (tmp_path / "new/mesh.yaml").exists()
+
+
 GOOD = Backup(
     "house", "mesh.yaml", ".meshwright", "2026-11-23T00:00:00+00:00", "0", {"mesh.yaml": b"x"}, {"keys/a.key": b"y"}
 )
@@ -231,7 +365,10 @@ def manifest(**more: object) -> tuple[str, bytes]:
     return archive.MANIFEST, json.dumps({**said, **more}).encode()
 
 
-@pytest.mark.parametrize("path", ["../evil", "/etc/evil", "a/../../evil", "..", "", "..\\evil"])
+ODD = ["../evil", "/etc/evil", "a/../../evil", "..", ".", "", "..\\evil", "a//b", "./a", "a/", "x" * 241, "x/" * 1100]
+
+
+@pytest.mark.parametrize("path", ODD)
 def test_no_path_leaves_its_folder(path):
     assert not archive.inside(path)
     for kind in ("files", "secrets"):
@@ -256,6 +393,25 @@ def test_a_newer_format_and_a_missing_part_are_named():
     with pytest.raises(MeshwrightError, match="a part of it is missing"):
         archive.unpack(tar(manifest()))
     assert archive.unpack(tar(manifest(), ("files/mesh.yaml", b"x"))).files == {"mesh.yaml": b"x"}
+
+
+@pytest.mark.parametrize(("said", "path"), [
+    ({}, "files/mesh.yaml/x"),
+    ({"secrets": "mesh.yaml"}, "secrets/a.key"),
+    ({"secrets": "mesh.yaml/a"}, "secrets/a.key"),
+    ({"secrets": "mesh.yaml"}, "files/a.yaml"),
+    ({"secrets": "a"}, "files/a"),
+    ({"file": "a/mesh.yaml", "secrets": "a"}, "secrets/mesh.yaml"),
+])  # fmt: skip
+def test_no_file_is_in_anothers_place(said, path):
+    members = [("files/mesh.yaml", b"x"), ("files/a/mesh.yaml", b"y"), (path, b"z")]
+    with pytest.raises(MeshwrightError, match="in each other's place"):
+        archive.unpack(tar(manifest(**said), *[m for m in members if m[0] != "files/a/mesh.yaml" or "file" in said]))
+
+
+def test_a_name_that_no_disk_can_hold_is_refused():
+    with pytest.raises(MeshwrightError, match="list of contents"):
+        archive.unpack(tar(manifest(secrets="\ud800"), ("files/mesh.yaml", b"x")))
 
 
 def test_packing_is_the_inverse_of_unpacking():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from meshwright.errors import MeshwrightError
 FORMAT = 1
 MANIFEST = "meshwright-backup.json"
 MOST = 512 * 1024 * 1024
+OVERHEAD = MOST // 1000  # of encryption: 16 bytes for each 64 KiB, and a line for each recipient
+NAME, PATH = 240, 2000  # bytes: room is left for a temporary name, and for the folder that it goes to
 FOREIGN = "this is no backup of meshwright"
 DAMAGED = "this backup is damaged"
 ANOTHER = "take another backup"
@@ -62,6 +65,19 @@ def pack(backup: Backup) -> bytes:
     return out.getvalue()
 
 
+def packed(backup: Backup) -> bytes:
+    """The tar file, tried: it comes back as it was. MeshwrightError where a restore would not take it."""
+    data = pack(backup)
+    if len(data) > MOST - OVERHEAD:
+        raise MeshwrightError(
+            f"the backup would be larger than {MOST >> 20} MB",
+            "look into the directory of secrets: is more in it than keys?",
+        )
+    if unpack(data) != backup:
+        raise MeshwrightError("the backup would not come back as it is", "look at the names of the files of the mesh")
+    return data
+
+
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size, member.mode = len(data), 0o600
@@ -81,7 +97,23 @@ def unpack(data: bytes) -> Backup:
     if sorted(parts["hub"]) != manifest["hub"] or manifest["file"] not in parts["files"]:
         raise MeshwrightError(f"{DAMAGED}: a part of it is missing", ANOTHER)
     named = {key: manifest[key] for key in ("mesh", "file", "secrets", "made", "version")}
-    return Backup(**named, files=parts["files"], keys=parts["secrets"], hub=parts["hub"])
+    found = Backup(**named, files=parts["files"], keys=parts["secrets"], hub=parts["hub"])
+    _check_layout(found)
+    return found
+
+
+def layout(backup: Backup) -> dict[str, bytes]:
+    """Every file of the folder that it comes from, by its path there."""
+    return {**backup.files, **{f"{backup.secrets}/{path}": data for path, data in backup.keys.items()}}
+
+
+def _check_layout(backup: Backup) -> None:
+    """Nothing is both a file and a folder, or twice something else."""
+    files = layout(backup)
+    folders = {str(folder) for path in files for folder in PurePosixPath(path).parents}
+    twice = any(files[path] != data for path, data in backup.files.items())
+    if twice or not folders.isdisjoint(files) or backup.secrets in files:
+        raise MeshwrightError(f"{DAMAGED}, or made to do harm: two of its files are in each other's place", ANOTHER)
 
 
 def _members(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -119,6 +151,11 @@ def _manifest(data: bytes | None) -> dict[str, Any]:
 
 
 def inside(path: str) -> bool:
-    """Whether a path stays below the folder that it starts from."""
-    parts = PurePosixPath(path).parts
-    return bool(parts) and not path.startswith("/") and ".." not in parts and "\0" not in path and "\\" not in path
+    """Whether a path stays below the folder that it starts from, is written in one way only, and can be made there."""
+    if str(PurePosixPath(path)) != path or path.startswith("/") or "\0" in path or "\\" in path:
+        return False
+    try:
+        name = os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return len(name) <= PATH and all(part not in (b".", b"..") and len(part) <= NAME for part in name.split(b"/"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from meshwright.errors import ConflictError, SecretsError
+from meshwright.errors import ConflictError, MeshwrightError, SecretsError
 from meshwright.io import process
 
 PRIVATE = 0o600
@@ -33,6 +34,24 @@ def write(path: Path, data: bytes, mode: int = PRIVATE) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """What is wrong with a path that the user named, as one error of his. What he can mend otherwise (a full disk, no
+    permission) is told where all errors are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        raise MeshwrightError(f"{path}: cannot be written: {error.strerror}", "name another place for it") from None
+
+
+_NO_PLACE = {
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EBUSY, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EINVAL,
+}  # fmt: skip
 
 
 def read_private(path: Path) -> str | None:

@@ -54,12 +54,17 @@ def _write(target: Path, adopted: Adopted, force: bool) -> None:
     from meshwright.providers.files import keep
     from meshwright.spec.model import Secrets
 
-    if target.exists() and not force:
-        raise ConflictError(f"{target} is there already", "name another one with --into, or say --force to replace it")
-    if not target.parent.is_dir():
-        raise MeshwrightError(f"{target.parent}: there is no such folder", "make it, or name another file with --into")
-    keep(target.parent / Secrets().directory, adopted.keys, adopted.preshared)
-    files.write(target, adopted.text.encode(), 0o644)
+    with files.named(target):
+        if target.is_dir():
+            raise ConflictError(f"{target} is a folder", "name a file in it with --into")
+        if target.exists() and not force:
+            hint = "name another one with --into, or say --force to replace it"
+            raise ConflictError(f"{target} is there already", hint)
+        if not target.parent.is_dir():
+            hint = "make it, or name another file with --into"
+            raise MeshwrightError(f"{target.parent}: there is no such folder", hint)
+        keep(target.parent / Secrets().directory, adopted.keys, adopted.preshared)
+        files.write(target, adopted.text.encode(), 0o644)
 
 
 def _source(path: Path, interface: str) -> Source:

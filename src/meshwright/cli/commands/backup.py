@@ -31,7 +31,7 @@ def backup(out: Output, /, target: Path, without_hub: bool, force: bool) -> int:
     from meshwright.backup import archive
     from meshwright.cli import world
     from meshwright.errors import ConflictError, SecretsError
-    from meshwright.io import age, files
+    from meshwright.io import age, files, sources
 
     where = world.world(out)
     recipients = where.mesh.secrets.recipients
@@ -41,15 +41,28 @@ def backup(out: Output, /, target: Path, without_hub: bool, force: bool) -> int:
             'add to it, for example: secrets: {recipients: ["ssh-ed25519 AAAA..."]}, with the line of your'
             " ~/.ssh/id_ed25519.pub",
         )
-    if target.exists() and not force:
-        raise ConflictError(f"{target} is there already", "name another file, or say --force to replace it")
+    _check_target(target, force)
     found = _collect(out, where, without_hub)
-    data = archive.pack(found)
-    sealed = age.encrypt(data, recipients)
-    files.write(target, sealed)
-    if archive.unpack(data) != found or target.read_bytes() != sealed:
+    sealed = age.encrypt(archive.packed(found), recipients)
+    with files.named(target):
+        files.write(target, sealed)
+    if sources.read(target, archive.MOST) != sealed:
         raise ConflictError(f"{target} is not what was written to it", "look at the disk, then take the backup again")
     return out.result(_json(target, found, len(recipients)), _made(target, found, len(recipients)))
+
+
+def _check_target(target: Path, force: bool) -> None:
+    """Before anything is read: there is a place for the backup."""
+    from meshwright.errors import ConflictError, MeshwrightError
+    from meshwright.io import files
+
+    with files.named(target):
+        if target.is_dir():
+            raise ConflictError(f"{target} is a folder", "name a file in it")
+        if not target.parent.is_dir():
+            raise MeshwrightError(f"{target.parent}: there is no such folder", "make it, or name another file")
+        if target.exists() and not force:
+            raise ConflictError(f"{target} is there already", "name another file, or say --force to replace it")
 
 
 def _collect(out: Output, where: World, without_hub: bool) -> Backup:
@@ -112,13 +125,29 @@ def restore(
     from meshwright.backup import archive, folder
     from meshwright.io import age, sources
 
-    found = archive.unpack(age.decrypt(sources.read(target), target, identity))
-    folder.check_room(directory, found.files, force)
-    folder.write(directory, found.files, found.secrets, found.keys)
+    found = archive.unpack(age.decrypt(sources.read(target, archive.MOST), target, identity))
+    folder.check_room(directory, found, force)
+    folder.write(directory, found)
     out.settings.file = directory / found.file
+    _check(out, found)
     planted = None if without_hub or not found.hub else _plant(out, found)
     data = {"directory": str(directory), "mesh": found.mesh, "made": found.made, "keys": len(found.keys)}
     return out.result({**data, "hub": planted}, _restored(directory, found, planted))
+
+
+def _check(out: Output, found: Backup) -> None:
+    """SpecError where the restored file is no mesh file for this meshwright: what is written stays, and he is told."""
+    from meshwright.cli import meshfile
+    from meshwright.errors import SpecError
+
+    try:
+        meshfile.loaded(out)
+    except SpecError as error:
+        error.hint = (
+            "the folder is restored, and no more: correct the file and run `meshwright check`, or use the version of"
+            f" meshwright that made the backup, {found.version}"
+        )
+        raise
 
 
 def _plant(out: Output, found: Backup) -> str:
@@ -137,9 +166,12 @@ def _plant(out: Output, found: Backup) -> str:
 
 
 def _restored(directory: Path, found: Backup, planted: str | None) -> str:
-    lines = [f"{directory}: the mesh {found.mesh} as it was at {found.made}, with {len(found.keys)} files of secrets"]
+    from meshwright.plan.text import printable
+
+    mesh, made = printable(found.mesh), printable(found.made)
+    lines = [f"{directory}: the mesh {mesh} as it was at {made}, with {len(found.keys)} files of secrets"]
     if planted:
-        lines.append(f"the hub has its key again: {planted}; it is not started yet, and has no peers")
+        lines.append(f"the hub has its key again: {printable(planted)}; it is not started yet, and has no peers")
     elif not found.hub:
         lines.append("this backup was made without the hub: its key is not in it")
     go = "" if str(directory) == "." else f"cd {directory}; "
