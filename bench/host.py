@@ -12,6 +12,7 @@ service and handler alone, no facts, pipelining on. The last line is what Ansibl
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -89,11 +90,16 @@ class Stage:
         self.folder, self.hub, self.count = folder, hub, size
         self.classic = size
         self.private = booted.run(["wg", "genkey"]).stdout.decode().strip()
+        # a proxy of the tests' own is a Python program; its start is nothing that a real network has
+        self.config = folder / "ssh_config"
+        proxy = f"nsenter -t {hub.site.ground.pid} -n busybox nc %h %p"
+        text = re.sub(r"ProxyCommand .*", f"ProxyCommand {proxy}", hub.config.read_text())
+        self.config.write_text(text)
         self.env = {
             "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT),
-            "ANSIBLE_SSH_ARGS": f"-F {hub.config} -o ControlMaster=auto -o ControlPersist=60s",
-            **hub.environment,
+            "ANSIBLE_SSH_ARGS": f"-F {self.config} -o ControlMaster=auto -o ControlPersist=60s",
+            "MESHWRIGHT_SSH_CONFIG": str(self.config),
         }
         for name, text in {
             "inventory": INVENTORY, "classic.yml": CLASSIC, "usual.yml": USUAL,
