@@ -148,6 +148,13 @@ def test_a_file_that_is_named_is_the_only_one(folder: Path) -> None:
         kubeconfig.find(None, folder / "nothing", env)
 
 
+def test_a_user_without_a_home_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    with pytest.raises(ClusterError, match="no kubeconfig found in KUBECONFIG, and this user has no home"):
+        kubeconfig.find(None, None, {})
+
+
 def test_without_a_word_it_is_the_one_at_home(folder: Path) -> None:
     (folder / ".kube").mkdir()
     (folder / ".kube" / "config").write_text((folder / "data").read_text())

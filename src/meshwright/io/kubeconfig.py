@@ -51,7 +51,8 @@ def find(context: str | None, kubeconfig: Path | None, env: Mapping[str, str] = 
     merged = _merge([(path, _load(path)) for path in there])
     origin = ", ".join(map(str, paths))
     if not any(merged.values()):
-        text = f"the kubeconfig {', '.join(map(str, there))} is empty" if there else f"no kubeconfig found in {origin}"
+        where = origin or "KUBECONFIG, and this user has no home"
+        text = f"the kubeconfig {', '.join(map(str, there))} is empty" if there else f"no kubeconfig found in {where}"
         return _in_cluster(context, env, text)
     return _login(merged, context, origin)
 
@@ -59,7 +60,10 @@ def find(context: str | None, kubeconfig: Path | None, env: Mapping[str, str] = 
 def _paths(env: Mapping[str, str]) -> list[Path]:
     if listed := env.get("KUBECONFIG", ""):
         return [Path(each) for each in dict.fromkeys(listed.split(os.pathsep)) if each]
-    return [Path(env.get("HOME") or Path.home()) / ".kube" / "config"]
+    try:
+        return [Path(env.get("HOME") or Path.home()) / ".kube" / "config"]
+    except RuntimeError:  # in a container the user may have no name, and so no home
+        return []
 
 
 def _load(path: Path) -> dict[str, Any]:

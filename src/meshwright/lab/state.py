@@ -39,8 +39,17 @@ class State:
 def directory(name: str) -> Path:
     """Where the lab of the mesh `name` lives (XDG base directories: state)."""
     base = os.environ.get("XDG_STATE_HOME", "")
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".local/state"
+    root = Path(base) if Path(base).is_absolute() else home() / ".local/state"
     return root / "meshwright" / "lab" / name
+
+
+def home() -> Path:
+    """The user's home. In a container he may have no name, and none."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        hint = "set HOME, or XDG_STATE_HOME and XDG_CACHE_HOME, to folders of his"
+        raise LabError("nobody knows a home folder of this user", hint) from None
 
 
 def read(folder: Path) -> State | None:

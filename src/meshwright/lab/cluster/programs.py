@@ -13,6 +13,7 @@ from pathlib import Path
 
 from meshwright.errors import HostError, LabError
 from meshwright.io import process
+from meshwright.lab.state import home
 
 VERSION = "v1.36.3"
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
@@ -37,7 +38,7 @@ class Programs:
 def base() -> Path:
     """Where everything that is had for clusters is kept (XDG base directories: cache)."""
     given = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(given) if Path(given).is_absolute() else Path.home() / ".cache"
+    root = Path(given) if Path(given).is_absolute() else home() / ".cache"
     return root / "meshwright" / "kubernetes"
 
 
