@@ -126,3 +126,79 @@ def test_two_apply_at_once(here: Stage, tmp_path: Path) -> None:
                 done.refused(1, "has not been confirmed yet", "wait until then, then plan again")
             else:
                 assert "hub/" not in done.out, done  # the other operator's own .conf files are his to write
+
+
+def test_the_conf_holds_what_wireguard_refuses(here: Stage) -> None:
+    """With one such line the tunnel would not start again: the plan tells it, and apply writes the file without it."""
+    place = conf(here)
+    before = place.read_text()
+    broken = {
+        "\n[Peer]\nPublicKey = AAAA\nAllowedIPs = 10.66.0.99/32\n": "[Peer]: a block without a public key",
+        "\n[Foo]\nbar = 1\n": "unknown section",
+        "junk line\n": "not a key and a value",
+    }
+    for text, said in broken.items():
+        place.write_text(before + text)
+        done = here.apply()
+        assert done.code == 0, done
+        assert f"~ hub/interface/{INTERFACE}" in done.out, done
+        assert said in done.out, done
+        assert place.read_text() == before
+    here.hub.run("systemctl", "restart", f"wg-quick@{INTERFACE}")
+    here.alive()
+    here.settled()
+
+
+def test_what_root_may_write_stays_roots(here: Stage) -> None:
+    """A umask that opens everything, and folders that it has opened before."""
+    rc = here.hub.root / "root/.bashrc"
+    drop_in = here.hub.root / f"etc/systemd/system/wg-quick@{INTERFACE}.service.d"
+    ours = [here.hub.root / name for name in ("etc/meshwright", "var/lib/meshwright", f"var/lib/meshwright/{TABLE}")]
+    rc.write_text("umask 000\n")
+    shutil.rmtree(drop_in)
+    for folder in ours:
+        folder.chmod(0o777)
+    plan = here.run("plan")
+    for path in ("/etc/meshwright", "/var/lib/meshwright"):
+        assert f"others than root can write {path}; see whether they did" in plan.out, plan
+    here.converge()
+    assert [oct(folder.stat().st_mode & 0o777) for folder in (drop_in, *ours)] == ["0o755"] * 4
+    drop_in.chmod(0o777)
+    here.converge()
+    assert drop_in.stat().st_mode & 0o777 == 0o755
+    rc.unlink()
+
+
+def test_the_login_is_not_root(here: Stage) -> None:
+    me = replace(here, connection=here.hub.connection("nobody2", become="false"))
+    me.write()
+    me.run("plan").refused(1, "you are nobody2 there, not root", "become: true")
+    here.write()
+
+
+def test_the_unit_is_masked(here: Stage) -> None:
+    name = f"wg-quick@{INTERFACE}.service"
+    here.hub.run("systemctl", "disable", name)
+    here.hub.run("systemctl", "mask", name)
+    here.apply().refused(1, f"{name} is masked", f"systemctl unmask {name}")
+    here.expire()
+    here.hub.run("systemctl", "unmask", name)
+    here.converge()
+
+
+def test_a_folder_stands_where_a_file_should(here: Stage) -> None:
+    for path in (CONF, f"/var/lib/meshwright/{TABLE}/hubd.pyz", f"/etc/systemd/system/{HUBD}"):
+        here.hub.run("mv", path, f"{path}.away")
+        here.hub.run("mkdir", path)
+        here.run("plan").refused(1, f"{path} is a folder, not a file", "move it away")
+        here.hub.run("rmdir", path)
+        here.hub.run("mv", f"{path}.away", path)
+    here.settled()
+    memory = f"/var/lib/meshwright/{TABLE}/memory/endpoints.json"
+    for make in ("mkdir", "mkfifo"):
+        here.hub.run(
+            "sh", "-ec", f"rm -rf {memory}; {make} {memory}; systemctl restart {HUBD}; systemctl is-active {HUBD}"
+        )
+    log = here.hub.run("journalctl", "-u", HUBD, "-o", "cat").stdout.decode()
+    assert "goes on without a memory on disk" in log
+    here.hub.run("sh", "-ec", f"rm -rf {memory}; systemctl restart {HUBD}")

@@ -13,6 +13,7 @@ from small import INTERFACE, PING, SSH, TABLE, WEB, Friend, friends, key, look, 
 
 import meshwright
 from meshwright.desired.resource import Resource
+from meshwright.errors import HostError
 from meshwright.events import silent
 from meshwright.io.host import Host, Namespace, remote, service
 from meshwright.io.process import Done
@@ -215,6 +216,10 @@ def test_a_second_table_on_one_interface_is_refused(hub_host: Namespace) -> None
     assert not ok
     assert why == f"wg1 is guarded already, by the table {TABLE} of another mesh, or of this one's old name"
     assert sh(hub_host, f"nft list ruleset; cat {CONF}; ls /etc/meshwright") == before
+    named = Hub(hub_host, INTERFACE, "new_name")
+    with pytest.raises(HostError, match=why):  # a plan names it too
+        named.look(renamed(ONE, TABLE, "new_name"), "new")
+    assert f"hub/table/{TABLE}" in Hub(hub_host, INTERFACE, TABLE).look(ONE, "new")[0]
 
 
 @pytest.mark.parametrize(

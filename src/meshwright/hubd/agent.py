@@ -25,10 +25,11 @@ def operate(operation: str, payload: dict[str, Any]) -> dict[str, Any]:
 def read(payload: Mapping[str, Any]) -> dict[str, Any]:
     """{interface, table, mark, sysctl: [key], units: [path], labels: {public key: label}} -> what is there.
 
-    HubError where a newer meshwright wrote, or where what is there may be rolled back any moment.
+    HubError where a newer meshwright wrote, where what is there may be rolled back any moment, or where the survey is
+    for a "new" hub and write would refuse it for another mesh's sake.
     "service_python": [3, 11], the one that the service would have.
 
-    {"resources": {id: attrs}, "problems": [sentence], "peers": {id: {endpoint, handshake, received, sent}}}; the last
+    {"resources": {id: attrs}, "peers": {id: {endpoint, handshake, received, sent}}}; the last
     is observed and no part of any resource: epoch seconds, bytes. With {"survey": "always"}, or "new" where interface
     or table are not in force yet, also "survey": what else lives here (survey.py). With {"packages": {id: {package:
     [program]}}} also which are installed. Where a program is missing that reading needs: "lacking", and "used", whether
@@ -40,14 +41,15 @@ def read(payload: Mapping[str, Any]) -> dict[str, Any]:
     if lacking := tools.lacking():
         used = tools.used(where)
         survey = {} if used else _survey(payload, None)  # what cannot be read would be taken for somebody else's
-        blind = {**survey, "resources": installed, "problems": [], "peers": {}}
+        blind = {**survey, "resources": installed, "peers": {}}
         return {**blind, "lacking": lacking, "used": used}
     found = state.read(where)
     state.check_formats(found)
+    if payload.get("survey") == "new":
+        writing.check_new(found, where)
     return {
         **_survey(payload, found),
         "resources": {**installed, **state.resources(found, where, payload["labels"], {})},
-        "problems": [f"{where.conf}: {text}" for text in (found.conf.strange if found.conf else ())],
         "peers": state.observed(found, payload["labels"]),
         "service_python": packed.python(),
     }

@@ -75,6 +75,13 @@ def write(payload: Mapping[str, Any], ready: Ready = lambda *_: None) -> list[di
     return [_result(id, target.resources.get(id) or {}) for id in changes]
 
 
+def check_new(before: State, where: Place) -> None:
+    """HubError for a table that is not in force on this interface yet, where a write would be refused."""
+    table = before.tables["saved"] or before.tables["live"]
+    if not table or table["interface"] != where.interface:
+        _check_alone(before, where)
+
+
 def _check_alone(before: State, where: Place) -> None:
     """One table guards one interface. Turned to another, it would pass all that the first one still takes in; and a
     second table on the same interface would go on dropping what only it does not know."""
