@@ -416,8 +416,8 @@ def test_a_key_with_a_passphrase(booted_hub: booted.Hub, tmp_path: Path) -> None
 def test_the_second_writer_waits_and_is_told_who_writes(booted_hub: booted.Hub) -> None:
     host = booted_hub.host()
     holder = subprocess.Popen(
-        ["nsenter", "-t", str(booted_hub.init), "-m", "-p", "flock", "/run/meshwright-wg1.lock", "sh", "-c",
-         "echo anna@laptop, pid 7 >/run/meshwright-wg1.lock; exec sleep 4"],
+        ["nsenter", "-t", str(booted_hub.init), "-m", "-p", "sh", "-c", "umask 077; exec flock "
+         "/run/meshwright-wg1.lock sh -c 'echo anna@laptop, pid 7 >/run/meshwright-wg1.lock; exec sleep 4'"],
     )  # fmt: skip
     booted._until(
         lambda: b"anna" in booted_hub.run("cat", "/run/meshwright-wg1.lock", check=False).stdout, 10, "no lock"
