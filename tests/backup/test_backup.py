@@ -206,6 +206,7 @@ def test_a_damaged_or_foreign_file_is_refused(home, tmp_path, change, said):
     ("mesh.yaml/x.age", "mesh.yaml: there is no such folder"),
     (".", ". is a folder"),
     ("/", "/ is a folder"),
+    ("-", "a backup goes into a file, not to stdout"),
     ("x" * 256, f"{'x' * 256}: cannot be written: File name too long"),
 ])  # fmt: skip
 def test_where_no_backup_can_be_written_the_place_is_named(home, monkeypatch, target, said):
@@ -226,6 +227,40 @@ def test_where_no_folder_can_be_the_place_is_named(home, monkeypatch, into, word
     assert code == 1, err
     assert err.startswith(f"error: {into}")
     assert "\nnext: name an" in err
+
+
+@pytest.mark.parametrize(("made", "said"), [
+    (lambda path: path.write_bytes(b"\xd2\x00"), "neither an age identity nor an SSH private key"),
+    (lambda path: path.mkdir(), "not a plain file"),
+    (lambda path: path.symlink_to("/proc/self/mem"), "cannot be read: Input/output error"),
+    (lambda path: None, "cannot be read: No such file"),
+])  # fmt: skip
+def test_an_identity_that_is_none_says_so(home, tmp_path, made, said):
+    home.backup()
+    home.identity = tmp_path / "odd"
+    made(home.identity)
+    if home.identity.is_file() and not home.identity.is_symlink():
+        home.identity.chmod(0o600)
+    code, _, err = home.restore(tmp_path / "new")
+    assert code == 1
+    assert err.startswith(f"error: {home.identity}: {said}"), err
+
+
+def test_an_identity_may_be_a_link_to_a_private_file(home, tmp_path):
+    home.backup()
+    place, home.identity = home.identity, tmp_path / "link"
+    home.identity.symlink_to(place)
+    assert home.restore(tmp_path / "new")[0] == 0
+    place.chmod(0o644)
+    code, _, err = home.restore(tmp_path / "other")
+    assert code == 1
+    assert "others can read this secret" in err
+
+
+def test_a_folder_is_no_backup(home, tmp_path):
+    code, _, err = home.run("restore", tmp_path, tmp_path / "new")
+    assert code == 1
+    assert err.startswith(f"error: {tmp_path}: not a plain file\nnext: ")
 
 
 def test_what_stands_in_the_way_as_another_kind_is_named(home, tmp_path):

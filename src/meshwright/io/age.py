@@ -64,8 +64,8 @@ def _usual() -> list[Path]:
 
 def _identity(path: Path) -> list[Any]:
     """All identities of a file: age's own, one a line, or one SSH private key; none when that has a passphrase."""
-    files.read_private(path)  # says so where others can read it
     data = sources.read(path)
+    files.read_private(path.resolve())  # says so where others can read it
     words = [line.strip() for line in data.decode(errors="replace").splitlines()]
     own = [word for word in words if word.startswith("AGE-SECRET-KEY-")]
     try:

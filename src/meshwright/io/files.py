@@ -62,10 +62,11 @@ def read_private(path: Path) -> str | None:
         return None
     except OSError as error:
         raise SecretsError(f"{path}: cannot be read: {error.strerror}", "make it a plain file that you own") from None
-    with os.fdopen(handle) as file:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise SecretsError(f"{path}: not a plain file", "put the plain file back, or remove this one")
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise SecretsError(f"{path}: not a plain file", "put the plain file back, or remove this one")
+    with os.fdopen(handle, errors="replace") as file:
         if found.st_mode & 0o077:
             raise SecretsError(f"{path}: others can read this secret", f"chmod 600 {path}")
         return file.read(65536).strip()

@@ -59,9 +59,10 @@ def _plain(path: Path, flags: int, limit: int) -> bytes:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "no path"
         raise MeshwrightError(f"{path}: cannot be read: {why}", HINT) from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise MeshwrightError(f"{path}: not a plain file", HINT)
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise MeshwrightError(f"{path}: not a plain file", HINT)
         return _content(file, str(path), limit)
 
 

@@ -57,6 +57,8 @@ def _check_target(target: Path, force: bool) -> None:
     from meshwright.io import files
 
     with files.named(target):
+        if str(target) == "-":
+            raise ConflictError("a backup goes into a file, not to stdout", "name a file")
         if target.is_dir():
             raise ConflictError(f"{target} is a folder", "name a file in it")
         if not target.parent.is_dir():
