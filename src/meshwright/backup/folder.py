@@ -116,7 +116,8 @@ def write(folder: Path, backup: Backup) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     if backup.keys:
         _private(folder, backup.secrets)
-        files.private_directory(directory)
+        with files.named(directory):
+            files.private_directory(directory)
     for path, data in backup.keys.items():
         _private(directory, str(Path(path).parent))
         _write(directory / path, data, files.PRIVATE)

@@ -39,11 +39,12 @@ def write(path: Path, data: bytes, mode: int = PRIVATE) -> None:
 @contextmanager
 def named(path: Path) -> Iterator[None]:
     """What is wrong with a path that the user named, as one error of his. What he can mend otherwise (a full disk, no
-    permission) is told where all errors are."""
+    permission) is told where all errors are, with the path."""
     try:
         yield
     except OSError as error:
         if error.errno not in _NO_PLACE:
+            error.filename = str(path)
             raise
         raise MeshwrightError(f"{path}: cannot be written: {error.strerror}", "name another place for it") from None
 

@@ -63,6 +63,8 @@ def _check_target(target: Path, force: bool) -> None:
             raise ConflictError(f"{target} is a folder", "name a file in it")
         if not target.parent.is_dir():
             raise MeshwrightError(f"{target.parent}: there is no such folder", "make it, or name another file")
+        if target.exists() and not target.is_file():
+            raise ConflictError(f"{target} is no plain file", "name another file")
         if target.exists() and not force:
             raise ConflictError(f"{target} is there already", "name another file, or say --force to replace it")
 
