@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshwright import adopt, keys
+from meshwright.adopt import conf
 from meshwright.adopt.meshfile import Answers, write
 from meshwright.adopt.names import label, labels
 from meshwright.cli import app
@@ -71,6 +72,15 @@ def test_a_faulty_source_gets_one_clear_error(name):
     assert said in found.value.message
     assert found.value.hint
     assert PRIVATE not in f"{found.value.message}{found.value.hint}"
+
+
+@pytest.mark.parametrize("comment", [f"# begin x{' ' * 2_000_000}y", f"# user = a{' ' * 2_000_000}b"])
+def test_an_endless_comment_is_no_name_and_takes_no_time(comment):
+    assert conf.called(("# bryce", comment)) == "bryce"
+
+
+def test_one_name_of_all_is_numbered_in_no_time():
+    assert labels(["ham"] * 100_000)[-1] == "ham-100000"
 
 
 def test_without_its_fault_such_a_source_is_imported():

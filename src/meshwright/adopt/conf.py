@@ -151,14 +151,16 @@ PATTERNS = tuple(
         r"#+\s*(?!end\b|end_peer\b)([^=#\s\[][^=]{0,63})",
     )
 )
+LONGEST = 300  # a longer comment is no name, and the patterns would take long to find that out
 _NUMBERED = re.compile(r"\s+\((?:[0-9a-f-]{36}|\d+)\)$")
 
 
 def called(comments: tuple[str, ...] | list[str]) -> str:
     """The name that comments at a peer give it, as the common tools and people write them; "" when none does."""
+    short = [comment.strip() for comment in comments if comment.startswith("#") and len(comment) <= LONGEST]
     for pattern in PATTERNS:
-        for comment in comments:
-            found = pattern.fullmatch(comment.strip()) if comment.startswith("#") else None
+        for comment in short:
+            found = pattern.fullmatch(comment)
             if found:
                 return _NUMBERED.sub("", found[1].strip())
     return ""

@@ -16,12 +16,14 @@ def labels(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
     """A label for each name, in order. Two names never become one: the later gets a number."""
     out: list[str] = []
     used = {*RESERVED, *taken}
+    counts: dict[str, int] = {}  # how far each name got: thousands may have the same
     for number, name in enumerate(names, 1):
         base = label(name) or f"peer-{number}"
-        found, count = base, 1
+        found, count = base, counts.get(base, 1)
         while found in used:
             count += 1
             found = f"{base}-{count}"
+        counts[base] = count
         used.add(found)
         out.append(found)
     return out
