@@ -288,7 +288,7 @@ def test_a_backup_of_tens_of_thousands_of_keys_is_read_again(home, tmp_path):
     assert home.stored(tmp_path / "new") == home.stored()
 
 
-@pytest.mark.parametrize("name", ["x" * 250, "a\\b"])
+@pytest.mark.parametrize("name", ["x" * 250, "a\\b", ".git"])
 def test_what_could_not_come_back_is_not_taken(home, name):
     path = home.folder / ".meshwright" / name
     path.touch(mode=0o600)
@@ -404,7 +404,22 @@ def manifest(**more: object) -> tuple[str, bytes]:
     return archive.MANIFEST, json.dumps({**said, **more}).encode()
 
 
-ODD = ["../evil", "/etc/evil", "a/../../evil", "..", ".", "", "..\\evil", "a//b", "./a", "a/", "x" * 241, "x/" * 1100]
+ODD = [
+    "../evil",
+    "/etc/evil",
+    "a/../../evil",
+    "..",
+    ".",
+    "",
+    "..\\evil",
+    "a//b",
+    "./a",
+    "a/",
+    "x" * 241,
+    "x/" * 1100,
+    ".git/config",
+    "a/.git",
+]
 
 
 @pytest.mark.parametrize("path", ODD)

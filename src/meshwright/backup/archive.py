@@ -151,11 +151,14 @@ def _manifest(data: bytes | None) -> dict[str, Any]:
 
 
 def inside(path: str) -> bool:
-    """Whether a path stays below the folder that it starts from, is written in one way only, and can be made there."""
+    """Whether a path stays below the folder that it starts from, is written in one way only, and can be made there.
+    Nothing of git's own: its settings are programs that the next `git` runs."""
     if str(PurePosixPath(path)) != path or path.startswith("/") or "\0" in path or "\\" in path:
         return False
     try:
         name = os.fsencode(path)
     except UnicodeEncodeError:
         return False
-    return len(name) <= PATH and all(part not in (b".", b"..") and len(part) <= NAME for part in name.split(b"/"))
+    return len(name) <= PATH and all(
+        part not in (b".", b"..", b".git") and len(part) <= NAME for part in name.split(b"/")
+    )

@@ -42,7 +42,9 @@ def _plain(secrets: Path) -> Iterator[Path]:
         if not stat.S_ISREG(found.st_mode):
             raise SecretsError(f"{path}: not a plain file", "put the plain file there, or remove this one")
         if not inside(str(path.relative_to(secrets))):
-            raise SecretsError(f"{path}: too long a name, or a \\ in it, for a backup", "rename it, or remove it")
+            raise SecretsError(
+                f"{path}: a backup takes no such name (too long, a \\ in it, or git's own)", "rename it, or remove it"
+            )
         if found.st_mode & 0o077:
             raise SecretsError(f"{path}: others can read this secret", f"chmod 600 {path}")
         yield path
