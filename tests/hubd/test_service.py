@@ -124,7 +124,7 @@ def test_a_stopped_service_is_drift(here: Town) -> None:
 
 def test_it_ends_when_told_to_and_writes_down_what_it_knows(here: Town) -> None:
     here.met()
-    here.sh(f"echo '{{}}' > {MEMORY}; systemctl restart {SERVICE}; rm {MEMORY}")
+    here.sh(f"systemctl stop {SERVICE}; rm {MEMORY}; systemctl start {SERVICE}")
     until(lambda: here.friends["ann"].public in here.remembered(), 15)
     here.sh(f"kill -STOP $(pidof wireguard-go); systemctl stop {SERVICE}; kill -CONT $(pidof wireguard-go)")
     assert here.sh(f"systemctl show -P Result {SERVICE}") == "success\n"
