@@ -74,7 +74,9 @@ def needed(provider: Provider) -> dict[str, Resource]:
         for id in everything
         if not id.startswith(f"{provider.system}/")
     }
-    return {id: r for id, r in known(everything, others).items() if r.system == provider.system}
+    found = {id: r for id, r in known(everything, others).items() if r.system == provider.system}
+    # what a hub must have installed is there before us, stays after us, and cannot be missing here
+    return {id: r for id, r in found.items() if not id.startswith("hub/packages/")}
 
 
 def settle(provider: Provider, wanted: dict[str, Resource]) -> tuple[Change, ...]:
