@@ -141,7 +141,7 @@ def remote(host: Host, operation: str, payload: dict[str, Any], *, timeout: floa
     mark = secrets.token_hex(16)
     near = isinstance(host, Local | Namespace)
     # the same interpreter takes hubd compiled, which spares it most of the time of a call
-    hubd = {"code": _code()} if near and host.python == sys.executable else {"modules": _modules()}
+    hubd = {"code": _code()} if near and host.python == sys.executable else {"modules": modules()}
     document = {"boot": _boot(), **hubd, "mark": mark, "operation": operation, "payload": payload, "packed": not near}
     data = json.dumps(document).encode()
     try:
@@ -171,7 +171,8 @@ def remote(host: Host, operation: str, payload: dict[str, Any], *, timeout: floa
 
 
 @cache
-def _modules() -> dict[str, str]:
+def modules() -> dict[str, str]:
+    """Name -> source of all of hubd but the loader for what arrives by stdin."""
     folder = resources.files("meshwright.hubd")
     return {
         item.name[:-3]: item.read_text(encoding="utf-8")
@@ -184,7 +185,7 @@ def _modules() -> dict[str, str]:
 def _code() -> dict[str, str]:
     """hubd's modules compiled by this very Python, in base64; from its own cache of compiled files where it has one."""
     out = {}
-    for name in _modules():
+    for name in modules():
         spec = find_spec(f"meshwright.hubd.{name}" if name != "__init__" else "meshwright.hubd")
         if spec and isinstance(spec.loader, InspectLoader):
             out[name] = base64.b64encode(marshal.dumps(spec.loader.get_code(spec.name))).decode()

@@ -12,10 +12,10 @@ import io
 import zipfile
 import zlib
 from functools import cache
-from importlib import resources
 
 from meshwright.desired.facts import Program
 from meshwright.hubd import FORMAT
+from meshwright.io.host import modules
 
 HEAD = f"#!/usr/bin/python3 -I\n# meshwright hubd, format {FORMAT}\n"
 START = "import sys\n\nfrom hubd.__main__ import main\n\nsys.exit(main(sys.argv[1:]))\n"
@@ -27,16 +27,10 @@ def build() -> bytes:
     out = io.BytesIO()
     out.write(HEAD.encode())
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name, text in sorted(_modules().items()):
-            archive.writestr(_entry(f"hubd/{name}"), text)
+        for name, text in sorted(modules().items()):
+            archive.writestr(_entry(f"hubd/{name}.py"), text)
         archive.writestr(_entry("__main__.py"), START)
     return out.getvalue()
-
-
-def _modules() -> dict[str, bytes]:
-    """All of hubd but the loader for what arrives by stdin."""
-    files = resources.files("meshwright.hubd").iterdir()
-    return {item.name: item.read_bytes() for item in files if item.name.endswith(".py") and item.name != "boot.py"}
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
