@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -71,12 +72,17 @@ def write(payload: Mapping[str, Any]) -> dict[str, Any]:
     {"seconds", "token", "insist"}} all of it is rolled back unless `rollback.confirm` comes in time; then the answer
     has "rollback": {"until": epoch seconds, "hear": how many peers `confirm` waits to hear one of}.
     """
-    with rollback.turn(state.place(payload), payload.get("patience", PATIENCE), payload.get("who", "")):
+    with _turn(payload):
         if not payload.get("rollback"):
             return {"results": writing.write(payload)}
         from . import arming  # only where a network lies between
 
         return arming.write(payload)
+
+
+def _turn(payload: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
+    """One writer at a time; see rollback.turn"""
+    return rollback.turn(state.place(payload), payload.get("patience", PATIENCE), payload.get("who", ""))
 
 
 def put(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +124,7 @@ def plant(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What a backup has of a hub, onto an empty one; see keep.plant"""
     from . import keep
 
-    with rollback.turn(state.place(payload), payload.get("patience", PATIENCE), payload.get("who", "")):
+    with _turn(payload):
         return keep.plant(payload)
 
 
@@ -128,7 +134,7 @@ def clear(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     if not payload["interface"]:
         return last.clear(payload)
-    with rollback.turn(state.place(payload), payload.get("patience", PATIENCE), payload.get("who", "")):
+    with _turn(payload):
         return last.clear(payload)
 
 

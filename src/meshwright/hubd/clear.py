@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import device, rollback, state, system, units
-from .place import Place
+from .place import HOME, Place
 
-HOME = "/var/lib/meshwright"
 WANTS = ("multi-user.target", "nftables.service", "firewalld.service")
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+HOME = "/var/lib/meshwright"
+"""What the hub keeps for itself."""
+
 
 class Place(NamedTuple):
     """What of the hub is meant: names, and the parts that only the wanted side knows."""
@@ -32,11 +35,11 @@ class Place(NamedTuple):
 
     @property
     def program(self) -> str:
-        return f"/var/lib/meshwright/{self.table}/hubd.pyz"
+        return f"{HOME}/{self.table}/hubd.pyz"
 
     @property
     def memory(self) -> str:
-        return f"/var/lib/meshwright/{self.table}/memory/endpoints.json"
+        return f"{HOME}/{self.table}/memory/endpoints.json"
 
     @property
     def hubd(self) -> str:

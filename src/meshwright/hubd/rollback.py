@@ -23,9 +23,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from . import system, units
-from .place import Place
+from .place import HOME, Place
 
-FOLDER = "/var/lib/meshwright"
 SPARE = 0.1  # the share of the time, at its end, in which nobody is waited for any more
 LATE = 15.0  # seconds after the deadline by which it has rolled back, if it ever does
 BOOTING = 120.0  # the same after a reboot
@@ -39,7 +38,7 @@ def operate(operation: str, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def folder(table: str) -> str:
-    return f"{FOLDER}/rollback-{table}"
+    return f"{HOME}/rollback-{table}"
 
 
 def unit(table: str) -> str:
