@@ -42,6 +42,19 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class Exporter:
+    """What the files and secrets hold that `observability.exporter` names; "" for what it does not name. PEM texts.
+
+    token: the bearer token that a scraper must show. ca: what the certificate is checked against.
+    """
+
+    token: str = field(default="", repr=False)
+    certificate: str = ""
+    key: str = field(default="", repr=False)
+    ca: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Read once per command by discover. Keys are no facts: they are Unknown until the world answers (decision 002).
 
@@ -50,6 +63,7 @@ class Facts:
     missing: why a `kubernetes:` service has no address, by its name; it stands for nothing then, so nobody reaches it.
     cluster: None where there is no cluster to ask.
     program: the one that this meshwright brings to the hub; None: it brings none.
+    exporter: None where they were not asked for, as by `render`, which writes no secret.
     """
 
     now: datetime
@@ -57,3 +71,4 @@ class Facts:
     missing: Mapping[str, str] = field(default_factory=dict)
     cluster: ClusterFacts | None = None
     program: Program | None = None
+    exporter: Exporter | None = None

@@ -197,6 +197,12 @@ _CLASSES: dict[str, dict[str, str]] = {
         "address": "Address that it listens on.",
         "port": "Port that it listens on.",
         "token": "Where the token that scrapers must show comes from.",
+        "tls": "Serve over TLS, with this certificate.",
+    },
+    "ExporterTls": {
+        "certificate": "File with the certificate, PEM, from the mesh file's folder.",
+        "key": "Where its private key comes from.",
+        "ca": "File with what scrapers check it against; left out, the certificate itself.",
     },
     "MindflavorExporter": {
         "kind": "The exporter of that name.",

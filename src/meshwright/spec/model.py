@@ -515,11 +515,20 @@ class Kubernetes(_Model):
     tenant: Tenant = Tenant()
 
 
+class ExporterTls(_Model):
+    """Paths from the mesh file's folder, PEM. ca: what scrapers check against; default: the certificate itself."""
+
+    certificate: str
+    key: SecretSource
+    ca: str | None = None
+
+
 class BuiltinExporter(_Model):
     kind: Literal["builtin"]
     address: AnAddress | None = None
     port: Port = 9586
     token: SecretSource | None = None
+    tls: ExporterTls | None = None
 
 
 class MindflavorExporter(_Model):

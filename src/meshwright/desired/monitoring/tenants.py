@@ -1,4 +1,4 @@
-"""What watches the mesh: monitors of the tenants' own services and pods. Pure.
+"""Monitors of the tenants' own services and pods. Pure.
 
 A friend turns scraping on himself: the label prometheus.io/scrape: "true" on a Service or a Pod with a port named
 `metrics`. What he answers is his own, so it is limited, keeps no time stamps or labels that would pass for another's,
@@ -35,24 +35,25 @@ LIMITS = {
 """Of each monitor, or of each of its targets: enough for a friend's services, too little to drown Prometheus."""
 
 
-def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
-    """The monitors of every tenant, or nothing where the file has no `observability` or no `kubernetes` section."""
-    if mesh.kubernetes is None or mesh.observability is None:
-        return
+def build(mesh: Mesh, watch: Observability, facts: Facts) -> Iterator[Resource]:
+    """The monitors of every tenant."""
     for who in tenants(mesh, facts):
-        spec = _spec(mesh.observability, who)
+        spec = _spec(watch, who)
         endpoint = spec.pop("endpoint")
         yield resource(
-            _monitor(mesh, "ServiceMonitor", f"{who.namespace}-autodiscover", who, spec | {"endpoints": [endpoint]})
+            _monitor(
+                mesh, watch, "ServiceMonitor", f"{who.namespace}-autodiscover", who, spec | {"endpoints": [endpoint]}
+            )
         )
         yield resource(
-            _monitor(mesh, "PodMonitor", f"{who.namespace}-pods", who, spec | {"podMetricsEndpoints": [endpoint]})
+            _monitor(
+                mesh, watch, "PodMonitor", f"{who.namespace}-pods", who, spec | {"podMetricsEndpoints": [endpoint]}
+            )
         )
 
 
-def _monitor(mesh: Mesh, kind: str, name: str, who: Tenant, spec: dict[str, Any]) -> Manifest:
-    release = mesh.observability.release if mesh.observability else ""
-    metadata = {"name": name, "namespace": who.namespace, "labels": labels(mesh.name) | {"release": release}}
+def _monitor(mesh: Mesh, watch: Observability, kind: str, name: str, who: Tenant, spec: dict[str, Any]) -> Manifest:
+    metadata = {"name": name, "namespace": who.namespace, "labels": labels(mesh.name) | {"release": watch.release}}
     return {"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
