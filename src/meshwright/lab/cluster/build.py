@@ -60,7 +60,7 @@ def _missing(wanted: Iterable[str]) -> set[str]:
 def _have(lacking: Callable[[], set[str]], tell: Tell) -> None:
     if not lacking():
         return
-    with _turn(tell), _workshop() as shop:
+    with turn(tell), workshop() as shop:
         missing = lacking()  # another command may just have built them
         if "kubectl" in missing:
             kubectl(shop, tell)
@@ -92,6 +92,20 @@ def compile_(shop: Path, package: str, names: Sequence[str], what: str, tell: Te
     arguments = ["build", "-v", "-ldflags", flags, "-o", str(made), package if package == "." else f"./{package}"]
     _go_run(go, SOURCES, arguments, shop, f"building {what}", tell)
     _install(made, names)
+
+
+def foreign(sources: Path, package: str, target: Path, tell: Tell) -> None:
+    """A program of another Go module, built like ours: `package` of what go.mod in `sources` pins, to `target`."""
+    name = target.name
+    with turn(tell), workshop(name) as shop:
+        if target.exists():
+            return  # another command has just built it
+        go = _go(shop, tell)
+        _go_run(go, sources, ["mod", "download"], shop, f"fetching the Go modules of {name}", tell)
+        arguments = ["build", "-v", "-ldflags", "-s -w", "-o", str(shop / name), package]
+        _go_run(go, sources, arguments, shop, f"building {name}", tell)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shop / name).rename(target)
 
 
 def kubectl(shop: Path, tell: Tell) -> None:
@@ -171,7 +185,7 @@ def _fetch_modules(go: str, shop: Path, tell: Tell) -> None:
 
 def _go_run(go: str, folder: Path, arguments: list[str], shop: Path, what: str, tell: Tell) -> None:
     argv = ["nice", "-n", "10", go, "-C", str(folder), *arguments]
-    code, log = _long(argv, _env(shop), shop / "log", what, tell)
+    code, log = long(argv, _env(shop), shop / "log", what, tell)
     if code:
         raise LabError(f"{what} failed: {_reason(log)}", f"check network and disk, then {AGAIN}; the log: {log}")
 
@@ -184,12 +198,12 @@ def _pip(lock: str, target: Path, what: str, tell: Tell) -> None:
     argv = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet", "--no-deps"]
     argv += ["--no-compile", "--only-binary", ":all:", "--require-hashes", "--no-warn-script-location"]
     argv += ["--root-user-action", "ignore", "--target", str(target), "-r", str(SOURCES / lock)]
-    code, log = _long(argv, {}, target.with_name("log"), what, tell)
+    code, log = long(argv, {}, target.with_name("log"), what, tell)
     if code:
         raise LabError(f"{what} failed: {_reason(log)}", f"check the network, then {AGAIN}; the log: {log}")
 
 
-def _long(argv: list[str], env: Mapping[str, str], log: Path, what: str, tell: Tell) -> tuple[int, Path]:
+def long(argv: list[str], env: Mapping[str, str], log: Path, what: str, tell: Tell) -> tuple[int, Path]:
     """Run a program that may take minutes: a word of progress every few seconds, its output in a file."""
     tell(Started(what))
     begun = told = time.monotonic()
@@ -244,7 +258,7 @@ def _room(shop: Path) -> None:
 
 
 @contextmanager
-def _turn(tell: Tell) -> Iterator[None]:
+def turn(tell: Tell) -> Iterator[None]:
     """One at a time; who waits says so."""
     programs.base().mkdir(parents=True, exist_ok=True)
     begun = time.monotonic()
@@ -264,9 +278,9 @@ def _turn(tell: Tell) -> Iterator[None]:
 
 
 @contextmanager
-def _workshop() -> Iterator[Path]:
+def workshop(name: str = "build") -> Iterator[Path]:
     """A folder for what is needed only while building: kept after a failure, removed after a success."""
-    shop = programs.base() / "build"
+    shop = programs.base() / name
     shop.mkdir(parents=True, exist_ok=True)
     yield shop
     shutil.rmtree(shop, ignore_errors=True)

@@ -1,0 +1,5 @@
+//go:build tools
+
+package operator
+
+import _ "github.com/prometheus-operator/prometheus-operator/cmd/operator"
