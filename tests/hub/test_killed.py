@@ -35,7 +35,7 @@ attempt, write_file, remove_file = _counted(attempt), _counted(write_file), _cou
 """
 PATCHES = {
     "system": COUNTING,
-    "device": "\n_ask = system._counted(_ask)\n",
+    "device": "\nask = system._counted(ask)\n",
     "conntrack": "\ndelete = system._counted(delete)\n",
     "closed": "\n_set = system._counted(_set)\n",
     "writing": "\n_steps = steps\ndef steps(*a):\n    system._left[0] = {number}\n    return _steps(*a)\n",

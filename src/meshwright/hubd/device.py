@@ -62,7 +62,7 @@ def speak(interface: str, peers: Mapping[str, tuple[str, int]]) -> None:
     The caller holds the hub's lock, for the kernel's device would make a peer that somebody has just removed.
     """
     for request in wg.render_endpoints(peers):
-        if _ask(interface, request) is None:
+        if ask(interface, request) is None:
             break
     else:
         return
@@ -114,14 +114,14 @@ def _routes(interface: str, addresses: Sequence[str]) -> tuple[str, ...]:
 
 
 def _device(interface: str) -> wg.Device | None:
-    answer = _ask(interface, b"get=1\n\n")
+    answer = ask(interface, b"get=1\n\n")
     if answer is not None:
         return wg.parse_uapi(answer)
     done = system.attempt(["wg", "show", interface, "dump"])
     return wg.parse_dump(done.out.decode()) if not done.code else None
 
 
-def _ask(interface: str, request: bytes) -> bytes | None:
+def ask(interface: str, request: bytes) -> bytes | None:
     """One exchange with the control socket; None when there is none (then it is the kernel's) or nobody listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
         link.settimeout(60)
@@ -149,7 +149,7 @@ def change(interface: str, before: wg.Device, after: wg.Device) -> None:
     todo = wg.update(before, after)
     if todo == wg.Update():
         return
-    if _ask(interface, wg.render_uapi(todo)) is None:
+    if ask(interface, wg.render_uapi(todo)) is None:
         _kernel(interface, todo, after)
 
 
