@@ -1,0 +1,101 @@
+"""PromQL that rules and dashboard share: how the series of one hub, and of the tenants' targets, are selected. Pure.
+
+Every selector names job and namespace. A friend chooses the names, labels and values of his own series, never the
+namespace that his series are given, so nothing of his can pass for the hub's or make up for what the hub does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from meshwright.desired.facts import Facts
+from meshwright.desired.monitoring import series
+from meshwright.desired.monitoring.tenants import LIMITS, TENANT
+from meshwright.desired.tenants import tenants
+from meshwright.spec.model import Mesh, MindflavorExporter, Observability
+
+TARGET = "job, namespace"
+FACE = series.INTERFACE
+"""What tells one interface from another, once a selector has named the target."""
+DEVICE = f"{FACE}, {series.PEER}, {series.DEVICE}"
+"""What tells one device of a friend from another. His key is not in it: it may change."""
+TENANTS = f"{TENANT}, namespace, job"
+
+SILENT = 180
+"""Seconds since the last handshake after which a session is dead: WireGuard's Reject-After-Time."""
+
+
+def quoted(text: str) -> str:
+    """A string as PromQL writes it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def one_of(names: Iterable[str]) -> str:
+    """A pattern for exactly these names; DNS labels, so nothing in them means anything to a pattern."""
+    return quoted("|".join(sorted(names)))
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """The exporter of one mesh.
+
+    more: further matchers on every selector, as the variables of a dashboard. own: whether it is ours (hubd), which
+    says more than the other one.
+    """
+
+    job: str
+    namespace: str
+    own: bool
+    more: tuple[str, ...] = ()
+
+    def of(self, name: str, *matchers: str) -> str:
+        """The selector of a series of the hub."""
+        both = (f"job={quoted(self.job)}", f"namespace={quoted(self.namespace)}")
+        return f"{name}{{{','.join((*both, *self.more, *matchers))}}}"
+
+    def handshake(self) -> str:
+        """By device, epoch seconds of its last handshake. Who never had one is not in it, whichever exporter tells."""
+        return f"max by ({DEVICE}) ({self.of(series.HANDSHAKE)}) > 0"
+
+    def expected(self, *matchers: str) -> str:
+        """By device, 1 for each that the mesh file admits."""
+        return f"group by ({DEVICE}) ({self.of(series.EXPECTED, *matchers)})"
+
+    def count(self) -> str:
+        """By interface, how many peers it has. Missing when the interface could not be read just now."""
+        return f"max by ({FACE}) ({self.of(series.PEERS)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Friends:
+    """The targets in the tenants' namespaces."""
+
+    namespaces: tuple[str, ...]
+    more: tuple[str, ...] = ()
+
+    def of(self, name: str) -> str:
+        """The selector of what Prometheus itself says of each of their targets."""
+        mine = (f"namespace=~{one_of(self.namespaces)}", f'{TENANT}!=""')
+        return f"{name}{{{','.join((*mine, *self.more))}}}"
+
+    def cut_off(self) -> str:
+        """By tenant and job, those of whom too much came; label `limit` says of what.
+
+        The size is known only where Prometheus runs with its feature extra-scrape-metrics.
+        """
+        samples = f"max by ({TENANTS}) ({self.of('scrape_samples_scraped')}) > {LIMITS['sampleLimit']}"
+        size = f"min by ({TENANTS}) ({self.of('scrape_body_size_bytes')}) < 0"
+        return f'label_replace({samples}, "limit", "samples", "", "") or label_replace({size}, "limit", "size", "", "")'
+
+
+def hub(mesh: Mesh, watch: Observability, *more: str) -> Hub:
+    """The exporter that the mesh file asks for."""
+    own = not isinstance(watch.exporter, MindflavorExporter)
+    return Hub(series.job(mesh, watch), series.namespace(watch), own, more)
+
+
+def friends(mesh: Mesh, facts: Facts, *more: str) -> Friends | None:
+    """Their targets, or None where nobody has a namespace."""
+    found = tuple(sorted(who.namespace for who in tenants(mesh, facts)))
+    return Friends(found, more) if found else None
