@@ -15,9 +15,10 @@ def columns(rows: Sequence[tuple[str, ...]]) -> str:
 
 def age(now: int, then: int) -> str:
     """How long ago a unix time was, in words; 0 is never."""
-    if not then:
-        return "never"
-    seconds = max(0, now - then)
+    return ago(max(0, now - then)) if then else "never"
+
+
+def ago(seconds: int) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length} {unit} ago"

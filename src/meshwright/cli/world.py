@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from meshwright import discover, flow
+from meshwright import flow
 from meshwright.cli import meshfile
 from meshwright.cli.output import Output
-from meshwright.desired import state
 from meshwright.providers import table
 from meshwright.providers.base import Provider
 from meshwright.providers.hub import Hub
@@ -20,6 +20,7 @@ from meshwright.spec.model import Mesh
 
 if TYPE_CHECKING:
     from meshwright.lab import Lab
+    from meshwright.verify.status import Status
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class World:
     mesh: Mesh
     places: Places
     providers: Mapping[str, Provider]
+    lab: bool = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -52,7 +54,7 @@ def in_lab(chosen: Mesh) -> World:
     from meshwright.lab import play
 
     played, places = play.played(chosen), play.places(running(chosen.name))
-    return World(played, places, table.providers(played, places))
+    return World(played, places, table.providers(played, places), lab=True)
 
 
 def running(name: str) -> Lab:
@@ -73,10 +75,18 @@ def look(out: Output, where: World, systems: Sequence[str] = (), adopt: Collecti
         return flow.look(where.mesh, where.providers, where.places, tell, systems, adopt)
 
 
-def seen(where: World) -> dict[str, dict[str, Any]]:
-    """What the hub's device saw of each peer, by label: endpoint, handshake (unix time), received, sent (bytes)."""
+def looker(where: World) -> Callable[[], Status]:
+    """Something that looks who is connected, each time that it is called: one remote call on the hub."""
+    from meshwright.verify import status
+
     hub = where.providers["hub"]
     assert isinstance(hub, Hub)
-    draft = state.state(where.mesh, discover.read(where.mesh, where.places.services))
-    wanted = state.known(draft, where.providers["files"].read(draft))
-    return {id.removeprefix("hub/peer/"): peer for id, peer in sorted(hub.peers(wanted).items())}
+    mesh = where.mesh
+    known = status.keys(mesh, where.providers["files"].read({}))
+
+    def look() -> Status:
+        now = datetime.now(UTC)
+        said = hub.sample(mesh.hub.mark, status.settings(mesh, known, now), status.exporter(mesh))
+        return status.judge(mesh, said, known, now, lab=where.lab)
+
+    return look

@@ -27,6 +27,7 @@ WRITE = 300  # seconds
 OLDEST = (3, 9)
 FIRST = frozenset({"table", "closed", "unit", "program", "packages"})  # what stands on nothing
 SECRET = frozenset({("saved", "preshared_key"), ("live", "preshared_key")})
+SECRETS = {"peer": SECRET, "exporter": frozenset({("saved", "key"), ("saved", "token_sha256")})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +64,17 @@ class Hub:
         found.update(self._without_python(wanted, found, answer.get("service_python", OLDEST)))
         return found, answer.get("survey")
 
-    def peers(self, wanted: Resources) -> dict[str, dict[str, Any]]:
-        """What the live device has seen, by id: endpoint, handshake (epoch seconds), received, sent (bytes)."""
-        answer = remote(self.host, "read", {**self._place(wanted), "labels": _labels(wanted)})
-        seen: dict[str, dict[str, Any]] = answer["peers"]
-        return seen
+    def sample(self, mark: int, settings: Mapping[str, Any], exporter: Mapping[str, Any] | None) -> dict[str, Any]:
+        """One moment of the live mesh, as hubd/status.py says it. settings: who is expected; exporter: where it is."""
+        place = {"interface": self.interface, "table": self.table, "mark": mark}
+        return remote(self.host, "status.look", {**place, "settings": settings, "exporter": exporter})
 
     def around(
         self, wanted: Resources, back: dict[str, Any] | None = None
     ) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
-        """As peers, and in the same call what else lives on the hub. back: what to ask of the way back (wayback.py)."""
+        """What the live device has seen, by id: endpoint, handshake (epoch seconds), received, sent (bytes); and in the
+        same call what else lives on the hub. back: what to ask of the way back (wayback.py).
+        """
         asked = {"labels": _labels(wanted), **_asked(wanted, "always"), "back": back}
         answer = remote(self.host, "read", {**self._place(wanted), **asked})
         return answer["peers"], answer.get("survey")
@@ -182,7 +184,7 @@ class Hub:
             # the key pair goes last: until the hub has forgotten the peer, its key is worth keeping
             label = id.removeprefix("hub/peer/")
             after = (self._interface, f"files/key/{label}", f"files/preshared/{label}")
-        return Resource(id, attrs, SECRET if kind == "peer" else frozenset(), after)
+        return Resource(id, attrs, SECRETS.get(kind, frozenset()), after)
 
 
 def _results(answer: Mapping[str, Any]) -> list[Result]:
