@@ -245,6 +245,8 @@ class Town:
         return {"ann": max(0.0, back - since), **found, "whole": pings.gap()}
 
     def _reached(self, address: str, since: float, patience: float) -> float:
+        # sshd answers before wg-quick has ended, and ping(8) gives up at once where no route is
+        until(lambda: self.hub.run(["ip", "route", "get", address]).code == 0, patience, f"no route to {address}")
         with pinging(self.hub, address, patience) as pings:
             return max(0.0, pings.answers[0] - since)
 
