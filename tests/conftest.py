@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 import booted
 import controlplane
@@ -16,6 +18,21 @@ from support import machine
 # A background job of a shell is born deaf to ^C, one of nohup to a hangup, and so would be all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# What has a Kubernetes node, whose tests look at the whole machine: one file of these after the other.
+NODE = ("tests/node/", "tests/cli/test_lab_kubernetes.py", "tests/observed/")
+
+
+class OneNode(LoadFileScheduling):
+    """Two files at a time, but never two with a node."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "a node" if nodeid.startswith(NODE) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return OneNode(config, log)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The scripts that change something, on a copy of the repository."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -107,3 +108,54 @@ def test_an_ordinary_user_without_sudo_is_told_what_to_install(copy, tmp_path):
     assert "nftables" in done.stderr
     assert "wireguard-tools" in done.stderr
     assert not list((tmp_path / "home").rglob("venv-*"))
+
+
+@pytest.fixture
+def tiers(copy, tmp_path):
+    """script/test with each thing that it runs replaced by a word of its own and an exit code."""
+
+    def run(codes, **env):
+        tools = tmp_path / "bin"
+        tools.mkdir()
+        for path in (*(copy.tree / "script" / name for name in STEPS), tools / "python", tools / "id"):
+            path.write_text('#!/bin/bash\ncase "${0##*/} $*" in\n')
+            with path.open("a") as script:
+                script.writelines(f'*"{word}"*) exit {code};;\n' for word, code in codes.items())
+                script.write('"id -u") echo 0;;\n*) echo "ran ${0##*/}";;\nesac\n')
+            path.chmod(0o755)
+        copy.env |= {"PATH": f"{tools}:{os.environ['PATH']}"} | env
+        done = copy("script/test")
+        told = done.stdout.partition("== All tiers\n")[2]
+        return done, {name: word for word, name in re.findall(r"^ *\d+:\d\d  (\S.*?)  +(.+)$", told, re.M)}
+
+    return run
+
+
+STEPS = ("bootstrap", "lint", "cluster", "observed", "vm", "rootless")
+
+
+def test_a_tier_that_fails_stops_no_other_and_the_end_names_it(tiers):
+    done, told = tiers({"-m cluster and not lab": 1, "observed": 3})
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: not every tier passed\nnext: ")
+    assert [name for name, word in told.items() if word == "FAILED"] == [
+        "Programs that watch it",
+        "Cluster tests, on a real API server",
+    ]
+    assert list(told.values()).count("passed") == 7
+    assert "ran rootless" in done.stdout
+
+
+@pytest.mark.parametrize(("env", "code"), [({}, 0), ({"CI": "true"}, 1)])
+def test_a_tier_that_cannot_run_is_told_and_fails_in_ci(tiers, env, code):
+    done, told = tiers({"vm": 75}, **env)
+    assert done.returncode == code
+    assert told["Tests on the kernel's WireGuard, in a virtual machine"] == "DID NOT RUN"
+    assert ("All other checks and tests passed." in done.stdout) == (code == 0)
+
+
+def test_everything_passed(tiers):
+    done, told = tiers({})
+    assert done.returncode == 0, done.stderr
+    assert set(told.values()) == {"passed"}
+    assert done.stdout.endswith("\nAll checks and tests passed.\n")
