@@ -67,7 +67,7 @@ def answered(resources: dict[str, Resource]) -> dict[str, Resource]:
 def rendered(case: str, folder: Path) -> Iterator[tuple[str, str]]:
     """(file, text) of everything that comes out of a case."""
     mesh, everything = wanted(case)
-    for path, objects in documents(mesh, everything.values()).items():
+    for path, objects in documents(mesh, answered(everything).values()).items():
         yield f"rendered/{path}", emit.text(objects)
     resources = {id: resource for id, resource in everything.items() if resource.system != "kubernetes"}
     shown = {id: text.masked(r.attrs, r.secret) for id, r in sorted(resources.items())}

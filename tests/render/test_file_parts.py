@@ -16,7 +16,7 @@ from meshwright.desired.facts import ClusterFacts, Facts, TenantNamespace
 from meshwright.desired.manifest import id_of
 from meshwright.desired.names import MESH, PEER, QUARANTINE
 from meshwright.desired.resource import Resource
-from meshwright.desired.state import state
+from meshwright.desired.state import known, state
 from meshwright.spec import emit, load
 from meshwright.spec.model import Mesh
 
@@ -30,7 +30,9 @@ APPS = "kubernetes/apps"
 def wanted(text: str, *tenants: TenantNamespace) -> tuple[Mesh, dict[str, Resource]]:
     mesh = load.load_text(text, now=NOW).mesh
     services = {name: (ip_address("10.96.7.8"),) for name, service in mesh.services.items() if service.kubernetes}
-    return mesh, state(mesh, Facts(NOW, services, cluster=ClusterFacts("1.36", {t.name: t for t in tenants})))
+    found = state(mesh, Facts(NOW, services, cluster=ClusterFacts("1.36", {t.name: t for t in tenants})))
+    keys = {id: Resource(id, {"public_key": f"{id}="}) for id in found if id.startswith("files/key/")}
+    return mesh, known(found, keys)
 
 
 def rendered(text: str, *tenants: TenantNamespace) -> dict[str, list[Any]]:
@@ -52,8 +54,9 @@ def test_the_reference_is_at_the_paths_of_the_homelab() -> None:
         f"{APPS}/mesh-peers/collective-mesh.yaml",
         f"{APPS}/mesh-peers/collective-deployer-rbac.yaml",
         f"{APPS}/mesh-peers/peer-observability.yaml",
+        f"{APPS}/monitoring/wireguard-exporter.yaml",
     ]
-    admission, access, ham, others, deployer, monitors = found.values()
+    admission, access, ham, others, deployer, monitors, exporter = found.values()
     assert {id.split("/")[0] for id in admission} == {"validatingadmissionpolicy", "validatingadmissionpolicybinding"}
     assert set(access) == {
         "namespace/collective-access",
@@ -79,6 +82,9 @@ def test_the_reference_is_at_the_paths_of_the_homelab() -> None:
         for kind, name in (("servicemonitor", "autodiscover"), ("podmonitor", "pods"))
         for space in ("ham", "bryce", "jake", "steve")
     }
+    assert exporter[0] == "namespace/wireguard-exporter"
+    kinds = {"service", "serviceaccount", "daemonset", "servicemonitor"}
+    assert set(exporter[1:]) == {f"{kind}/wireguard-exporter/wireguard-exporter" for kind in kinds}
 
 
 VARIANTS = {

@@ -14,8 +14,16 @@ from meshwright.spec.model import Kubernetes, Mesh
 
 Manifest = Mapping[str, Any]
 
-_PARTS: Final = ("admission", "access", "tenants", "deployer", "monitors")
-_MONITORS: Final = frozenset({"ServiceMonitor", "PodMonitor"})
+_PARTS: Final = ("admission", "access", "tenants", "deployer", "monitors", "exporter", "rules", "dashboard")
+_BY_KIND: Final = {
+    "ServiceMonitor": "monitors",
+    "PodMonitor": "monitors",
+    "PrometheusRule": "rules",
+    "ConfigMap": "dashboard",
+    "ValidatingAdmissionPolicy": "admission",
+    "ValidatingAdmissionPolicyBinding": "admission",
+}
+"""Where each object of a kind goes that is not the exporter's."""
 
 
 KUSTOMIZATION: Final = "kustomization.yaml"
@@ -85,10 +93,10 @@ class _Order:
     def place(self, manifest: Manifest) -> tuple[str, str]:
         """The part, and the peer whose file it goes into; "" where it is in no tenant's."""
         kind, meta = manifest["kind"], manifest["metadata"]
-        if kind in _MONITORS:
-            return "monitors", ""
-        if kind.startswith("ValidatingAdmissionPolicy"):
-            return "admission", ""
+        if meta["labels"].get(names.COMPONENT) == names.EXPORTER:
+            return "exporter", ""
+        if kind in _BY_KIND:
+            return _BY_KIND[kind], ""
         if self._deployers(kind, meta):
             return "deployer", ""
         peer = self.tenants.get(meta["name"] if kind == "Namespace" else meta.get("namespace", ""), "")

@@ -14,6 +14,11 @@ ADMISSION = "meshwright.io/admission"
 QUARANTINE = "meshwright.io/quarantine"
 """Label on a tenant's namespace whose peer is out: "true"."""
 
+NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
+"""Labels that others give their objects too."""
+EXPORTER = "exporter"
+"""Value of the second one, on everything by which the hub is scraped."""
+
 INGRESS_DOMAIN = "meshwright.io/ingress-domain"
 """Annotation on a tenant's namespace: the suffix of the hosts its Ingresses may claim; absent: none may be claimed."""
 STORAGE_CLASSES = "meshwright.io/storage-classes"

@@ -5,6 +5,8 @@ Wanted and actual are the same type, so that one diff serves every system.
 
 from __future__ import annotations
 
+import operator
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,11 +18,13 @@ from meshwright.errors import MeshwrightError
 class Unknown:
     """A value that exists only after another change: attribute `field` of the resource `id`.
 
-    Shown as `(known after apply)`, part of the digest as such, resolved inside the same apply.
+    Shown as `(known after apply)`, part of the digest as such, resolved inside the same apply. pattern: what is wanted
+    is not the value, but the regular expression that matches it alone.
     """
 
     id: str
     field: str
+    pattern: bool = False
 
     def __str__(self) -> str:
         return "(known after apply)"
@@ -79,7 +83,13 @@ def collect(resources: Iterable[Resource]) -> dict[str, Resource]:
     return out
 
 
-_LEAVES = (str, list, int)  # what most of a tree is; no Unknown stands in a list
+def pattern(text: str) -> str:
+    """What matches exactly this text, in RE2 as in Python's own syntax."""
+    return _special.sub(r"\\\g<0>", text)
+
+
+_special = re.compile(r"[^A-Za-z0-9_/=-]")
+_LEAVES = (str, int)  # what most of a tree is
 
 
 def fill(tree: Any, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -90,18 +100,26 @@ def fill(tree: Any, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
     """
     if isinstance(tree, Unknown):
         return _answer(tree, attrs)
+    if isinstance(tree, list):
+        new = tree if _plain(tree) else [fill(item, attrs) for item in tree]
+        return new if any(map(operator.is_not, new, tree)) else tree
     if type(tree) is not dict and not isinstance(tree, Mapping):
         return tree
     changed = {}
     for key, value in tree.items():
-        if not isinstance(value, _LEAVES) and (new := fill(value, attrs)) is not value:
+        if not isinstance(value, _LEAVES) and not _plain(value) and (new := fill(value, attrs)) is not value:
             changed[key] = new
     return {**tree, **changed} if changed else tree
+
+
+def _plain(value: Any) -> bool:
+    """Whether it is a list of texts or numbers, as most lists are: of one kind."""
+    return type(value) is list and (not value or isinstance(value[0], _LEAVES))
 
 
 def _answer(unknown: Unknown, attrs: Mapping[str, Mapping[str, Any]]) -> Any:
     found = attrs.get(unknown.id, {})
     for half in (found, found.get("saved"), found.get("live")):
         if isinstance(half, Mapping) and isinstance(value := half.get(unknown.field), str) and value:
-            return value
+            return pattern(value) if unknown.pattern else value
     return unknown

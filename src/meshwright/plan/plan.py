@@ -187,7 +187,7 @@ def digest(changes: tuple[Change, ...]) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Unknown):
-        return {"(known after apply)": [value.id, value.field]}
+        return {"(known after apply)": [value.id, value.field, *(["pattern"] if value.pattern else [])]}
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"not plain JSON: {type(value).__name__}")

@@ -275,6 +275,8 @@ def _field_json(field: Field, change: Change) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Unknown):
         return {"unknown": [value.id, value.field]}
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
     return list(map(_plain, value)) if isinstance(value, list) else value
 
 

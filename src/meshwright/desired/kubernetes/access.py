@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from meshwright.desired import names
 from meshwright.desired.kubernetes.namespaces import user_name
-from meshwright.desired.kubernetes.objects import RBAC, account, binding, make, user
+from meshwright.desired.kubernetes.objects import RBAC, account, binding, user
 from meshwright.desired.kubernetes.roles import READER, RESTRICTED
-from meshwright.desired.manifest import Manifest
+from meshwright.desired.manifest import Manifest, make
 from meshwright.desired.tenants import Tenant
 from meshwright.spec.model import Kubernetes
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from meshwright.desired import names
-from meshwright.desired.kubernetes.objects import RBAC, make
-from meshwright.desired.manifest import Manifest
+from meshwright.desired.kubernetes.objects import RBAC
+from meshwright.desired.manifest import Manifest, make
 from meshwright.desired.tenants import Tenant
 from meshwright.spec.quantity import canonical, nano
 

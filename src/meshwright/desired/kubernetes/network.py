@@ -11,8 +11,8 @@ from typing import Any
 
 from meshwright.desired import names
 from meshwright.desired.facts import Facts
-from meshwright.desired.kubernetes.objects import NETWORKING, make
-from meshwright.desired.manifest import Manifest
+from meshwright.desired.kubernetes.objects import NETWORKING
+from meshwright.desired.manifest import Manifest, make
 from meshwright.desired.tenants import Tenant
 from meshwright.spec import boxes, policy
 from meshwright.spec.boxes import Span

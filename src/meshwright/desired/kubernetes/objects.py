@@ -1,24 +1,11 @@
-"""How an object of ours begins: kind, name, labels. Pure."""
+"""Bindings and who is bound by them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from meshwright.desired.manifest import Manifest
-from meshwright.desired.names import labels
+from meshwright.desired.manifest import Manifest, make
 
 RBAC = "rbac.authorization.k8s.io"
 NETWORKING = "networking.k8s.io"
-
-
-def make(mesh: str, kind: str, name: str, namespace: str = "", /, **body: Any) -> Manifest:
-    """An object of the mesh. kind: `v1/Secret`, `rbac.authorization.k8s.io/v1/Role`."""
-    version, _, what = kind.rpartition("/")
-    metadata: dict[str, Any] = {"name": name, "labels": labels(mesh)}
-    if namespace:
-        metadata["namespace"] = namespace
-    return {"apiVersion": version, "kind": what, "metadata": metadata, **body}
 
 
 def binding(mesh: str, name: str, namespace: str, role: tuple[str, str], subjects: list[dict[str, str]]) -> Manifest:
@@ -36,12 +23,3 @@ def account(name: str, namespace: str) -> dict[str, str]:
 def user(name: str) -> dict[str, str]:
     """A user as a subject."""
     return {"apiGroup": RBAC, "kind": "User", "name": name}
-
-
-def annotated(manifest: Manifest, more: Mapping[str, str], annotations: Mapping[str, str]) -> Manifest:
-    """The object with more labels, and with annotations if there are any."""
-    metadata = manifest["metadata"]
-    metadata["labels"] |= more
-    if annotations:
-        metadata["annotations"] = dict(annotations)
-    return manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshwright.desired.facts import Facts
-from meshwright.desired.monitoring import tenants
+from meshwright.desired.monitoring import exporter, tenants
 from meshwright.desired.resource import Resource
 from meshwright.spec.model import Mesh
 
@@ -14,4 +14,5 @@ def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
     """Everything that is watched by, or nothing where the file has no `observability` or no `kubernetes` section."""
     if mesh.kubernetes is None or mesh.observability is None:
         return
+    yield from exporter.build(mesh, mesh.kubernetes, mesh.observability, facts)
     yield from tenants.build(mesh, mesh.observability, facts)

@@ -6,7 +6,7 @@ The three per-peer names and `interface`, `public_key`, `allowed_ips` are those 
 
 from __future__ import annotations
 
-from meshwright.spec.model import Mesh, MindflavorExporter, Observability
+from meshwright.spec.model import Address, Mesh, MindflavorExporter, Observability
 
 SENT = "wireguard_sent_bytes_total"
 RECEIVED = "wireguard_received_bytes_total"
@@ -36,5 +36,13 @@ def namespace(watch: Observability) -> str:
 
 
 def job(mesh: Mesh, watch: Observability) -> str:
-    """The name of the exporter's Service: the label `job` of its series."""
-    return "wireguard-exporter" if isinstance(watch.exporter, MindflavorExporter) else f"{mesh.name}-exporter"
+    """The name of the exporter's Service: the label `job` of its series. A letter first, and 63 at most."""
+    if isinstance(watch.exporter, MindflavorExporter):
+        return "wireguard-exporter"
+    name = mesh.name if mesh.name[0].isalpha() else f"m{mesh.name}"
+    return f"{name[:54].rstrip('-')}-exporter"
+
+
+def address(mesh: Mesh, watch: Observability) -> Address:
+    """Where the exporter listens."""
+    return watch.exporter.address or mesh.hub.address

@@ -8,14 +8,13 @@ and never sends the scraper elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from meshwright.desired.facts import Facts
-from meshwright.desired.manifest import Manifest, resource
-from meshwright.desired.names import labels
+from meshwright.desired.manifest import Manifest, make, resource
+from meshwright.desired.monitoring.objects import OPERATOR, found, replace, scrape
 from meshwright.desired.resource import Resource
 from meshwright.desired.tenants import Tenant, tenants
-from meshwright.spec.duration import milliseconds, written
+from meshwright.spec.duration import milliseconds
 from meshwright.spec.model import Mesh, Observability
 
 SCRAPE = {"prometheus.io/scrape": "true"}
@@ -35,42 +34,36 @@ LIMITS = {
 """Of each monitor, or of each of its targets: enough for a friend's services, too little to drown Prometheus."""
 
 
+_CENTRAL = "(wireguard|meshwright)_.*|.*:.*|ALERTS|ALERTS_FOR_STATE"
+"""Series that only the hub, a rule, or Prometheus itself has: a friend's of such a name are dropped, so that a query
+which does not ask for the namespace is not misled either.
+"""
+
+
 def build(mesh: Mesh, watch: Observability, facts: Facts) -> Iterator[Resource]:
     """The monitors of every tenant."""
     for who in tenants(mesh, facts):
-        spec = _spec(watch, who)
-        endpoint = spec.pop("endpoint")
-        yield resource(
-            _monitor(
-                mesh, watch, "ServiceMonitor", f"{who.namespace}-autodiscover", who, spec | {"endpoints": [endpoint]}
-            )
-        )
-        yield resource(
-            _monitor(
-                mesh, watch, "PodMonitor", f"{who.namespace}-pods", who, spec | {"podMetricsEndpoints": [endpoint]}
-            )
-        )
+        for kind, name, ends in (
+            ("ServiceMonitor", f"{who.namespace}-autodiscover", "endpoints"),
+            ("PodMonitor", f"{who.namespace}-pods", "podMetricsEndpoints"),
+        ):
+            spec = {
+                ends: [_endpoint(watch, who)],
+                "namespaceSelector": {"matchNames": [who.namespace]},
+                "selector": {"matchLabels": SCRAPE},
+                **LIMITS,
+            }
+            yield resource(found(make(mesh.name, f"{OPERATOR}/{kind}", name, who.namespace, spec=spec), watch))
 
 
-def _monitor(mesh: Mesh, watch: Observability, kind: str, name: str, who: Tenant, spec: dict[str, Any]) -> Manifest:
-    metadata = {"name": name, "namespace": who.namespace, "labels": labels(mesh.name) | {"release": watch.release}}
-    return {"apiVersion": "monitoring.coreos.com/v1", "kind": kind, "metadata": metadata, "spec": spec}
-
-
-def _spec(watch: Observability, who: Tenant) -> dict[str, Any]:
-    interval = milliseconds(watch.interval)
-    endpoint = {
-        "port": PORT,
-        "interval": written(interval),
-        "scrapeTimeout": written(min(10_000, interval // 2)),
-        "followRedirects": False,
-        "honorLabels": False,
-        "honorTimestamps": False,
-        "relabelings": [{"action": "replace", "replacement": who.peer, "targetLabel": TENANT}],
-    }
-    return {
-        "endpoint": endpoint,
-        "namespaceSelector": {"matchNames": [who.namespace]},
-        "selector": {"matchLabels": SCRAPE},
-        **LIMITS,
-    }
+def _endpoint(watch: Observability, who: Tenant) -> Manifest:
+    """Where a friend's series come from is said by labels of the target, which win over his own: those he would have
+    of the same name are called exported_. His Service's name is no job yet: it could be that of another's.
+    """
+    target = [
+        replace(TENANT, who.peer),
+        replace("job", "$1/$2", ["namespace", "job"], "([^;]*);(?:.*/)?([^;]*)"),
+    ]
+    series = [{"action": "drop", "sourceLabels": ["__name__"], "regex": _CENTRAL}]
+    patience = min(10_000, milliseconds(watch.interval) // 2)
+    return scrape(watch, PORT, patience, relabelings=target, metricRelabelings=series)

@@ -12,7 +12,7 @@ from meshwright.events import Tell
 from meshwright.io.cluster import Cluster
 from meshwright.plan.plan import Change, id_kind
 from meshwright.providers.base import Result
-from meshwright.providers.kubernetes import quarantine, waves
+from meshwright.providers.kubernetes import inside, quarantine, waves
 from meshwright.providers.kubernetes.kinds import SYSTEM, TABLE, Kind, of
 from meshwright.providers.kubernetes.lease import Held, NoNamespace, held, lease_name, me
 from meshwright.providers.kubernetes.look import look
@@ -71,7 +71,7 @@ class Kubernetes:
         if kind not in TABLE:
             return True
         return (
-            kind == "rolebinding"
+            kind in inside.KINDS
             and not change.alarm
             and quarantine.mine(change.wanted or change.before or {}, self.mesh)
         )

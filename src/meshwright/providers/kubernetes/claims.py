@@ -22,7 +22,7 @@ Meshes = Mapping[str, frozenset[str]]
 _PART, _BY = "app.kubernetes.io/part-of", "app.kubernetes.io/managed-by"
 TELLING = (inside.BINDING, TABLE["resourcequota"], TABLE["networkpolicy"])
 """Kinds of which every tenant's namespace has an object of ours."""
-_WALLS = frozenset({"resourcequota", "limitrange", "networkpolicy", "secret"})
+_WALLS = frozenset({"resourcequota", "limitrange", "networkpolicy"})
 _label_value = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?").fullmatch
 
 
@@ -39,6 +39,8 @@ def meshes(objects: Iterable[Object]) -> Meshes:
 
 def wall(kind: str, name: str) -> bool:
     """Whether an object of ours limits somebody, or keeps his data, rather than giving a right."""
+    if kind == "secret":
+        return name.startswith(names.TUNNEL_SECRET)
     return kind in _WALLS or (kind, name) == ("serviceaccount", "default")
 
 

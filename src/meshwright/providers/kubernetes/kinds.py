@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 Path = tuple[str, ...]
 
+ABOUT = frozenset({"apiVersion", "kind", "metadata"})
+"""What stands in every object, beside what it is."""
 SYSTEM = "kubernetes"
 RBAC = "rbac.authorization.k8s.io/v1"
 ADMISSION = "admissionregistration.k8s.io/v1"
@@ -22,8 +24,10 @@ MONITORING = "monitoring.coreos.com/v1"
 class Kind:
     """One kind. `optional`: how to get it where the cluster does not have it.
 
-    opaque: what stands in an object of it is never read, only its metadata. amounts: it holds quantities.
-    defaults: fields that the server fills in by itself inside what is otherwise held as one piece.
+    opaque: what stands in an object of it is read only where we declare what that is; else its metadata alone.
+    crowded: others have many of it, and controllers copy our labels to theirs; so it is listed by metadata too, and
+    ours is what we wrote ourselves, in no tenant's namespace. amounts: it holds quantities. defaults: fields that the
+    server fills in by itself inside what is otherwise held as one piece.
     """
 
     name: str
@@ -32,6 +36,7 @@ class Kind:
     namespaced: bool = True
     optional: str = ""
     opaque: bool = False
+    crowded: bool = False
     amounts: bool = False
     defaults: Mapping[Path, Any] = field(default_factory=dict)
 
@@ -44,6 +49,12 @@ class Kind:
         """The path of all objects, or of those of one namespace."""
         group = f"/apis/{self.api}" if "/" in self.api else f"/api/{self.api}"
         return f"{group}/namespaces/{namespace}/{self.plural}" if namespace else f"{group}/{self.plural}"
+
+    def whole(self, declared: Mapping[str, Any] | None) -> bool:
+        """Whether what stands in an object has to be read to compare it with what is declared of it."""
+        if self.opaque:
+            return "data" in (declared or {})
+        return not self.crowded or bool((declared or {}).keys() - ABOUT)
 
     @property
     def full_name(self) -> str:
@@ -85,6 +96,11 @@ TABLE: Mapping[str, Kind] = {
             "ValidatingAdmissionPolicyBinding", ADMISSION, "validatingadmissionpolicybindings", namespaced=False,
             optional=_NEWER, defaults=_matching("spec", "matchResources"),
         ),
+        Kind("ConfigMap", "v1", "configmaps", crowded=True),
+        Kind("Service", "v1", "services", crowded=True),
+        Kind("Endpoints", "v1", "endpoints", crowded=True),
+        Kind("EndpointSlice", "discovery.k8s.io/v1", "endpointslices", crowded=True),
+        Kind("DaemonSet", "apps/v1", "daemonsets", crowded=True),
         Kind("ServiceMonitor", MONITORING, "servicemonitors", optional=_OPERATOR),
         Kind("PodMonitor", MONITORING, "podmonitors", optional=_OPERATOR),
         Kind("PrometheusRule", MONITORING, "prometheusrules", optional=_OPERATOR),

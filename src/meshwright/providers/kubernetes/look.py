@@ -7,7 +7,7 @@ be a tenant's and nobody looks after: no wall in it is taken down.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,10 +62,12 @@ def look(cluster: Cluster, mesh: str, wanted: Resources, kinds: Collection[Kind]
         found = lists[kind]
         if found is None:
             seen.resources.update(_waiting(kind, wanted))
-        for live in found or ():
-            if resource := _judged(live, eyes):
+        for each in found or ():
+            live = _whole(cluster, each, wanted)
+            if live and (resource := _judged(live, eyes)):
                 seen.resources[resource.id] = resource
                 seen.live[resource.id] = live
+    seen.resources.update(_homeless(spaces, wanted))
     for space in spaces:
         if resource := _disowned(space, eyes):
             seen.resources[resource.id] = resource
@@ -78,16 +80,27 @@ def offboarded(space: Mapping[str, Any]) -> bool:
     return "deletionTimestamp" in meta and QUARANTINE in (meta.get("labels") or {})
 
 
-def again(cluster: Cluster, where: Place) -> Object | None:
-    """One object as it is now; None when it is gone."""
-    found = listed(cluster, where.kind, where.namespace, f"metadata.name={where.name}")
+def again(cluster: Cluster, where: Place, declared: Mapping[str, Any] | None = None) -> Object | None:
+    """One object as it is now, as much of it as is compared with what is declared; None when it is gone."""
+    named = f"metadata.name={where.name}"
+    found = listed(cluster, where.kind, where.namespace, named, whole=where.kind.whole(declared))
     return found[0] if found else None
 
 
-def listed(cluster: Cluster, kind: Kind, namespace: str = "", fields: str = "") -> list[Object]:
-    """The objects of a kind; of what is opaque only the metadata."""
-    found = cluster.list(kind.collection(namespace), field=fields, metadata=kind.opaque)
+def listed(
+    cluster: Cluster, kind: Kind, namespace: str = "", fields: str = "", *, whole: bool | None = None
+) -> list[Object]:
+    """The objects of a kind; of what is opaque or crowded only the metadata, where not the whole is asked for."""
+    whole = kind.whole(None) if whole is None else whole
+    found = cluster.list(kind.collection(namespace), field=fields, metadata=not whole)
     return [{**live, "apiVersion": kind.api, "kind": kind.name} for live in found]
+
+
+def _whole(cluster: Cluster, live: Object, wanted: Resources) -> Object | None:
+    """The object with all that has to be compared; None where it has gone meanwhile."""
+    where = place_of(live)
+    want = wanted.get(where.id)
+    return again(cluster, where, want.attrs) if want and where.kind.whole(want.attrs) > where.kind.whole(None) else live
 
 
 def _lists(cluster: Cluster, kinds: Iterable[Kind]) -> dict[Kind, list[Object] | None]:
@@ -144,6 +157,16 @@ def _disowned(space: Object, eyes: _Eyes) -> Resource | None:
     return Resource(where.id, {}, blocked=Blocked("conflict", why, hint, hostile=True))
 
 
+def _homeless(spaces: Iterable[Object], wanted: Resources) -> Iterator[tuple[str, Resource]]:
+    """What is wanted in a namespace of somebody else's that is not there yet."""
+    there = {space["metadata"]["name"] for space in spaces}
+    for id, want in wanted.items():
+        name = want.attrs["metadata"].get("namespace")
+        if name and name not in there and f"{SYSTEM}/namespace/{name}" not in wanted:
+            hint = f"kubectl create namespace {name}, then apply again; or name another one in the mesh file"
+            yield id, Resource(id, {}, blocked=Blocked("waits", f"waits for the namespace {name}", hint))
+
+
 def _waiting(kind: Kind, wanted: Resources) -> dict[str, Resource]:
     what = "CRD" if kind.api.startswith("monitoring.") else "API"
     blocked = Blocked("waits", f"waits for the {what} {kind.full_name}", kind.optional)
@@ -159,7 +182,8 @@ def _judged(live: Object, eyes: _Eyes) -> Resource | None:
     want = eyes.wanted.get(where.id)
     inside = where.namespace in eyes.tenants
     stays = where.namespace not in eyes.kept and claims.wall(where.kind.key, where.name)
-    if want is None and (where.namespace in eyes.ending or stays):
+    copied = where.kind.crowded and (inside or not _wrote(live))
+    if want is None and (where.namespace in eyes.ending or stays or copied):
         return None
     if mesh == eyes.mesh:
         return _resource(live, where, want) if want or _prunable(live, where) else None
@@ -182,6 +206,11 @@ def _ours(live: Object, where: Place, eyes: _Eyes) -> bool:
     """Whether an object without the mesh's label shows that it had it; only we and no friend can write a Namespace."""
     if where.kind.key == "namespace":
         return claims.ours(live, eyes.mesh, eyes.within.get(where.name, ()))
+    return _wrote(live)
+
+
+def _wrote(live: Object) -> bool:
+    """Whether we hold anything of it."""
     return any(holder.ours for holder in managed.holders(live))
 
 
@@ -190,7 +219,8 @@ def _prunable(live: Object, where: Place) -> bool:
     if where.kind.key == "namespace":
         return False
     holders = managed.holders(live)
-    return not (where.kind.opaque and (not holders or any("data" in holder.fields for holder in holders)))
+    kept = any("data" in holder.fields for holder in holders if not holder.ours)
+    return not (where.kind.opaque and (kept or not holders))
 
 
 def _resource(

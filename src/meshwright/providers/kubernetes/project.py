@@ -15,12 +15,11 @@ from meshwright.desired.names import MANAGER
 from meshwright.desired.quantity import nano
 from meshwright.plan.diff import fields, same
 from meshwright.providers.kubernetes import managed
-from meshwright.providers.kubernetes.kinds import TABLE, Kind, Path
+from meshwright.providers.kubernetes.kinds import ABOUT, TABLE, Kind, Path
 from meshwright.providers.kubernetes.managed import Holder, Tree
 
 Attrs = Mapping[str, Any]
 
-_ABOUT = frozenset({"apiVersion", "kind", "metadata"})
 _NATURE: Mapping[str, frozenset[str]] = {
     "Namespace": frozenset({"spec"}),  # finalizers
     "ServiceAccount": frozenset({"secrets"}),  # tokens that controllers hang on it
@@ -43,8 +42,8 @@ def view(live: Attrs, declared: Attrs | None) -> View:
     there = managed.holders(live)
     attrs, strays = _metadata(live["metadata"], want.get("metadata") or {}, there)
     out = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": attrs}
-    wanted_body = {key: value for key, value in want.items() if key not in _ABOUT}
-    if kind.opaque:
+    wanted_body = {key: value for key, value in want.items() if key not in ABOUT}
+    if not kind.whole(declared):
         return View({**out, **wanted_body}, tuple(strays))
     body = _body(live)
     held = managed.union(holder.fields for holder in there)
@@ -80,7 +79,7 @@ def shared(live: Attrs, attrs: Attrs, declared: Attrs) -> bool:
 
 def _body(live: Attrs) -> dict[str, Any]:
     nature = _NATURE.get(live["kind"], frozenset())
-    return {key: value for key, value in live.items() if key not in _ABOUT | nature and key != "status"}
+    return {key: value for key, value in live.items() if key not in ABOUT | nature and key != "status"}
 
 
 def _metadata(meta: Attrs, want: Attrs, there: tuple[Holder, ...]) -> tuple[dict[str, Any], list[Path]]:

@@ -32,6 +32,10 @@ _UNCHANGEABLE: Mapping[str, tuple[Path, ...]] = {
     "rolebinding": (("roleRef",),),
     "clusterrolebinding": (("roleRef",),),
     "resourcequota": (("spec", "scopes"), ("spec", "scopeSelector")),
+    "secret": (("type",),),
+    "service": (("spec", "clusterIP"),),
+    "endpointslice": (("addressType",),),
+    "daemonset": (("spec", "selector"),),
 }
 """Fields that the server does not let anybody change: the object is deleted and made again."""
 
@@ -110,7 +114,7 @@ class Writer:
     def _create(self, where: Place, wanted: Attrs) -> Attrs:
         """Without force: whoever took the name meanwhile keeps it, and is named."""
         got = patiently(lambda: self.cluster.apply(where.path, dict(wanted), manager=MANAGER))
-        return project.view(_typed(got, where), wanted).attrs
+        return project.view(self._typed(got, where, wanted), wanted).attrs
 
     def _update(self, where: Place, wanted: Attrs, live: Object) -> Attrs:
         known = _Known(live)
@@ -122,7 +126,7 @@ class Writer:
             except ClusterError as error:
                 if error.status != 409:
                     raise
-            found = again(self.cluster, where)
+            found = again(self.cluster, where, wanted)
             if found is None:
                 raise _moved(where.id, "it is gone")
             # a controller may write its status, and we ourselves something whose answer was lost; whoever else touches
@@ -150,7 +154,7 @@ class Writer:
         if now.strays or project.shared(known.live, now.attrs, wanted):
             known.live = self._mend(where, wanted, known.live, now.strays)
         body = _with(wanted, {"resourceVersion": known.live["metadata"]["resourceVersion"]})
-        known.live = _typed(self.cluster.apply(where.path, body, manager=MANAGER, force=True), where)
+        known.live = self._typed(self.cluster.apply(where.path, body, manager=MANAGER, force=True), where, wanted)
         now = project.view(known.live, wanted)
         if now.strays or not same(now.attrs, wanted):
             known.live = self._mend(where, wanted, known.live, now.strays)
@@ -171,7 +175,15 @@ class Writer:
             for step in path[:-1]:
                 inner = inner.setdefault(step, {})
             inner[path[-1]] = None
-        return _typed(self.cluster.merge(where.path, body, manager=MANAGER), where)
+        return self._typed(self.cluster.merge(where.path, body, manager=MANAGER), where, wanted)
+
+    def _typed(self, got: Object, where: Place, wanted: Attrs) -> Object:
+        """What a write answered, as a read gives it. Of what is opaque it tells only the metadata."""
+        if where.kind.opaque and where.kind.whole(wanted):
+            if (found := again(self.cluster, where, wanted)) is None:
+                raise _moved(where.id, "it is gone")
+            return found
+        return {**got, "apiVersion": where.kind.api, "kind": where.kind.name}
 
     def _delete(self, where: Place, live: Object) -> Attrs:
         found: Object | None = live
@@ -228,10 +240,6 @@ def patiently(ask: Callable[[], Object]) -> Object:
 
 def _moved(id: str, how: str) -> ConflictError:
     return ConflictError(f"changed since the plan: {how}", "run `meshwright plan` again and look at what changed")
-
-
-def _typed(got: Object, where: Place) -> Object:
-    return {**got, "apiVersion": where.kind.api, "kind": where.kind.name}
 
 
 def _with(wanted: Attrs, more: Mapping[str, Any]) -> dict[str, Any]:
