@@ -1,4 +1,4 @@
-"""The programs that watch in these tests: the Prometheus operator and exporter 3.6.6, built once and kept; Prometheus.
+"""The programs that watch in these tests: Prometheus, its operator and exporter 3.6.6, built once and kept.
 
 As a program (script/observed calls it): builds what is missing, ahead of the tests.
 """
@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from meshwright.errors import LabError, MeshwrightError
 from meshwright.events import Event, Started, Tell, silent
 from meshwright.lab.cluster import build, programs
 
-HERE = Path(__file__).parent / "operator"
-PACKAGE = "github.com/prometheus-operator/prometheus-operator/cmd/operator"
+PINS = Path(__file__).parent / "programs"
 OPERATOR = "prometheus-operator-0.85.0"
+PACKAGE = "github.com/prometheus-operator/prometheus-operator/cmd/operator"
+# Debian's finds nothing in a cluster: it is built without this. The module's number for 3.5.0.
+PROMETHEUS, PROMETHEUS_VERSION = "prometheus-3.5.0", "v3.5.0"
+MODULE = "github.com/prometheus/prometheus"
 CRATE, VERSION = "prometheus_wireguard_exporter", "3.6.6"
 # of the crate as crates.io has it; its own Cargo.lock pins all that it is made from
 SHA256 = "efef0a253801afc9c64cabfcefd1b9242df008b3ff64d4f395a5b705d2c6093b"
@@ -31,8 +35,8 @@ CARGO = (1, 70)  # older ones want the whole index of crates.io as a git reposit
 def folder() -> Path:
     """Where they are kept; another pin is another folder."""
     digest = sha256(SHA256.encode())
-    for path in sorted(HERE.iterdir()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(PINS.glob("*/*")):
+        digest.update(path.relative_to(PINS).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return programs.base() / f"watchers-{digest.hexdigest()[:12]}"
 
 
@@ -44,23 +48,33 @@ def exporter() -> Path:
     return folder() / EXPORTER
 
 
-def prometheus(name: str = "prometheus") -> str:
-    """prometheus or promtool, of Debian's package; "" when it is not here."""
-    return shutil.which(name) or ""
+def prometheus() -> Path:
+    return folder() / PROMETHEUS
 
 
 def missing() -> list[str]:
-    """What is not here, by what to run for it."""
-    out = [path.name for path in (operator(), exporter()) if not os.access(path, os.X_OK)]
-    return out + [name for name in ("prometheus", "promtool") if not prometheus(name)]
+    """What is not here."""
+    return [path.name for path in (operator(), prometheus(), exporter()) if not os.access(path, os.X_OK)]
 
 
 def everything(tell: Tell = silent) -> None:
     """Build what is missing; what was begun is gone on with. LabError when that fails."""
     if not operator().exists():
-        build.foreign(HERE, PACKAGE, operator(), tell)
+        build.foreign(PINS / "operator", PACKAGE, operator(), tell)
+    if not prometheus().exists():
+        build.foreign(PINS / "prometheus", ".", prometheus(), tell, _prometheus)
     if not exporter().exists():
         _exporter(tell)
+
+
+def _prometheus(folder: Path, module: Callable[[str], Path]) -> None:
+    """Its main package with one line changed: of all that can be discovered, only what a cluster has. The rest is the
+    clouds' libraries, and most of the time that building takes.
+    """
+    text = (module(MODULE) / "cmd/prometheus/main.go").read_text()
+    every, only = f'_ "{MODULE}/plugins"', f'_ "{MODULE}/discovery/kubernetes"'
+    assert text.count(every) == 1
+    (folder / "main.go").write_text(text.replace(every, only))
 
 
 def _exporter(tell: Tell) -> None:

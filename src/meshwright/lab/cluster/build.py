@@ -31,6 +31,7 @@ HOURS = 3 * 3600
 AGAIN = "run script/cluster (or the same command) again: it goes on where it stopped"
 OPERATOR = "github.com/prometheus-operator/prometheus-operator"
 CRDS = "crds"
+Complete = Callable[[Path, Callable[[str], Path]], None]
 
 
 def ensure(names: Iterable[str] = CONTROL_PLANE, tell: Tell = silent, *, crds: bool = False) -> Programs:
@@ -94,18 +95,30 @@ def compile_(shop: Path, package: str, names: Sequence[str], what: str, tell: Te
     _install(made, names)
 
 
-def foreign(sources: Path, package: str, target: Path, tell: Tell) -> None:
-    """A program of another Go module, built like ours: `package` of what go.mod in `sources` pins, to `target`."""
-    name = target.name
-    with turn(tell), workshop(name) as shop:
+def foreign(sources: Path, package: str, target: Path, tell: Tell, complete: Complete | None = None) -> None:
+    """A program of another Go module, built like ours: `package` of what go.mod in `sources` pins, to `target`.
+
+    complete: adds to the folder that is built; it is told where the source of a module is.
+    """
+    with turn(tell), workshop("foreign") as shop:
         if target.exists():
             return  # another command has just built it
-        go = _go(shop, tell)
-        _go_run(go, sources, ["mod", "download"], shop, f"fetching the Go modules of {name}", tell)
+        name = target.name
+        go, own = _go(shop, tell), shop / f"{name}-sources"
+        shutil.copytree(sources, own, dirs_exist_ok=True)
+        _go_run(go, own, ["mod", "download"], shop, f"fetching the Go modules of {name}", tell)
+        if complete:
+            complete(own, lambda module: _source(go, own, module, shop))
         arguments = ["build", "-v", "-ldflags", "-s -w", "-o", str(shop / name), package]
-        _go_run(go, sources, arguments, shop, f"building {name}", tell)
+        _go_run(go, own, arguments, shop, f"building {name}", tell)
         target.parent.mkdir(parents=True, exist_ok=True)
         (shop / name).rename(target)
+
+
+def _source(go: str, folder: Path, module: str, shop: Path) -> Path:
+    """Where the source of a module is that go.mod in `folder` names."""
+    found = process.run([go, "-C", str(folder), "list", "-m", "-f", "{{.Dir}}", module], env=_env(shop))
+    return Path(found.out.decode().strip())
 
 
 def kubectl(shop: Path, tell: Tell) -> None:
@@ -119,10 +132,9 @@ def definitions(shop: Path, tell: Tell) -> None:
     go, crds = _go(shop, tell), programs.crds()
     what = "fetching the Prometheus operator's resource definitions"
     _go_run(go, SOURCES / "crds", ["mod", "download", OPERATOR], shop, what, tell)
-    found = process.run([go, "-C", str(SOURCES / "crds"), "list", "-m", "-f", "{{.Dir}}", OPERATOR], env=_env(shop))
     fresh = shop / "crds"
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(Path(found.out.decode().strip()) / "example" / "prometheus-operator-crd", fresh)
+    shutil.copytree(_source(go, SOURCES / "crds", OPERATOR, shop) / "example" / "prometheus-operator-crd", fresh)
     crds.parent.mkdir(parents=True, exist_ok=True)
     fresh.rename(crds)
 

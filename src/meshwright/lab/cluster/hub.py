@@ -71,8 +71,10 @@ def _up(lab: Lab, mesh: Mesh, found: Programs, tell: Tell) -> str:
         for name in _PATIENT:
             runner.end(name)
     control.start(here, found, runner, ask, silent if running else tell)
-    if mesh.observability and ask("/apis/monitoring.coreos.com/v1")[0] == 404:
-        _definitions(lab, wanted, found, tell)
+    if watch := mesh.observability:
+        there = ("/apis/monitoring.coreos.com/v1", f"/api/v1/namespaces/{watch.namespace}")
+        if any(ask(path)[0] == 404 for path in there):
+            _monitoring(lab, wanted, found, watch.namespace, tell)
     why = node.start(node.Site(lab, here, found, runner, ask), mesh, tell)
     _listen(lab, _ports(lab))  # what no program took is the responder's again
     return why
@@ -144,11 +146,12 @@ def _listen(lab: Lab, ports: list[list[Any]]) -> None:
     make.inside(lab.state.pid, lab.state.userns, "build", "ports", [task])
 
 
-def _definitions(lab: Lab, plane: Plane, found: Programs, tell: Tell) -> None:
-    """The Prometheus operator's resource definitions: what a house with monitoring has."""
+def _monitoring(lab: Lab, plane: Plane, found: Programs, namespace: str, tell: Tell) -> None:
+    """What a house with monitoring has: the Prometheus operator's resource definitions, and a namespace for it all."""
     tell(Started("installing the Prometheus operator's resource definitions"))
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     where = [f"--kubeconfig={plane.kubeconfig}", f"--cache-dir={plane.folder / 'kubectl'}"]
-    apply = ["apply", "--server-side", "--filename", str(programs.crds())]
-    done = lab.host("hub").run([found["kubectl"], *where, *apply], timeout=180)
+    apply = ["apply", "--server-side", "--filename", str(programs.crds()), "--filename", "-"]
+    done = lab.host("hub").run([found["kubectl"], *where, *apply], stdin=json.dumps(made).encode(), timeout=180)
     if done.code:
         raise LabError(f"kubectl apply: {(done.err.strip().splitlines() or ['failed'])[-1]}", AGAIN)

@@ -33,13 +33,14 @@ _ACCOUNTS = {
 @dataclass(frozen=True, slots=True)
 class Image:
     """files: path in the image -> file of this machine or its bytes; all are executable for everybody.
-    links: path -> where it leads. The image runs `command` as nobody.
+    links: path -> where it leads. The image runs `entrypoint` and `command` as nobody; a pod's args replace `command`.
     """
 
     name: str
     command: Sequence[str]
     files: Mapping[str, Path | bytes]
     links: Mapping[str, str] = field(default_factory=dict)
+    entrypoint: Sequence[str] = ()
 
 
 def node() -> list[Image]:
@@ -81,10 +82,13 @@ def write(target: Path, images: Sequence[Image]) -> None:
 def _manifest(image: Image, blobs: dict[str, bytes]) -> dict[str, Any]:
     """The image as an entry of the index; its parts are added to `blobs`."""
     layer = _layer(image)
+    run = {"Cmd": list(image.command), "User": NOBODY, "Env": ["PATH=/bin:/usr/bin"]}
+    if image.entrypoint:
+        run["Entrypoint"] = list(image.entrypoint)
     config = {
         "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
-        "config": {"Cmd": list(image.command), "User": NOBODY, "Env": ["PATH=/bin:/usr/bin"]},
+        "config": run,
         "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
     }
     manifest = {

@@ -1,5 +1,6 @@
 //go:build tools
 
+// Package operator pins the Prometheus operator.
 package operator
 
 import _ "github.com/prometheus-operator/prometheus-operator/cmd/operator"

@@ -1,0 +1,196 @@
+"""What happens in the house: who its friends are, what apps they run, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import watchers
+from lookout import HUB, MINDFLAVOR, Lookout
+
+from meshwright import discover, events, flow
+from meshwright.desired.names import COMPONENT
+from meshwright.desired.state import known, state
+from meshwright.lab import play
+from meshwright.lab.cluster import images, settings
+from meshwright.providers import table
+from meshwright.spec.load import load_text
+from meshwright.spec.model import Mesh, MindflavorExporter
+
+OURS, OTHER = "lookout", "elder"
+"""Two names for one mesh: the first is watched by our exporter, the second by exporter 3.6.6."""
+JOBS = {OURS: ("lookout-exporter", "monitoring"), OTHER: ("wireguard-exporter", "wireguard-exporter")}
+PORTS = {OURS: 9587, OTHER: 9586}
+MANY = 200
+MESH = f"""
+version: 1
+name: {OURS}
+hub: {{node: k3s-server-1, address: {HUB}, interface: wg1, endpoint: "home.example.net:51821"}}
+network:
+  cidr: 10.100.0.0/16
+  hub: 10.100.0.1
+  routes: {{nodes: 192.168.20.0/24, pods: 10.42.0.0/16, services: 10.43.0.0/16, mesh: 10.100.0.0/16}}
+peers:
+  anna: {{address: 10.100.2.1, namespace: anna, always_on: true}}
+  bert: {{namespace: bert, devices: {{phone: {{address: 10.100.2.2}}, laptop: {{address: 10.100.2.3}}}}}}
+  carl: {{address: 10.100.2.4, namespace: carl, always_on: true}}
+  emil: {{address: 10.100.2.6}}
+policy:
+  allow:
+    - {{from: peers, to: hub, ports: [6443/tcp, icmp]}}
+kubernetes: {{pod_security: restricted}}
+observability: {{interval: 2s, exporter: {{kind: builtin, port: {PORTS[OURS]}}}}}
+"""
+NEVER = "  dora: {address: 10.100.2.5, always_on: true}\n"
+"""He comes into the file when the lab is up: nobody there plays him, so he never connects."""
+
+ANSWER = r"""#!/bin/sh
+end=$(printf '\r')
+while read -r line && [ "$line" != "$end" ]; do :; done
+printf 'HTTP/1.0 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n\r\n'
+cat /tmp/page
+"""
+SERVE = 'echo "$ANSWER" > /tmp/answer; chmod 755 /tmp/answer; exec nc -ll -p 8080 -e /tmp/answer'
+HONEST = 'app_requests_total{path="/"} 7\n'
+WG = 'interface="wg1",public_key="AAAA",allowed_ips="10.100.2.1/32"'
+LIE = (
+    f'job="{JOBS[OURS][0]}",namespace="monitoring",instance="k3s-server-1",tenant="anna"',
+    f'job="{JOBS[OTHER][0]}",namespace="wireguard-exporter",instance="k3s-server-1",tenant="anna"',
+)
+SPOOF = "".join(
+    f'wireguard_received_bytes_total{{{WG},peer="unknown",{lie}}} 1\n'
+    f'wireguard_sent_bytes_total{{{WG},peer="unknown",{lie}}} 1\n'
+    f'wireguard_latest_handshake_seconds{{{WG},peer="dora",{lie}}} 9999999999\n'
+    f'wireguard_peer_expected{{interface="wg1",peer="ghost",always_on="true",{lie}}} 1\n'
+    f'wireguard_peer_next_key{{interface="wg1",peer="ghost",public_key="AAAA",{lie}}} 1\n'
+    f'wireguard_peers_total{{interface="wg1",{lie}}} 4711\n'
+    f'wireguard_interface_up{{interface="wg1",{lie}}} 0\n'
+    f'wireguard_scrape_success{{interface="wg1",{lie}}} 0\n'
+    f'wireguard_peer_denied_packets_total{{interface="wg1",peer="anna",{lie}}} 1e12\n'
+    f"up{{{lie}}} 0\n"
+    f"scrape_samples_scraped{{{lie}}} 1e9\n"
+    for lie in LIE
+)
+"""What a friend says who would like to be the hub."""
+
+
+def flood(series: int) -> str:
+    """A page with so many series, made in the pod."""
+    return f"""seq {series} | sed 's/.*/flood{{number="&"}} 1/' > /tmp/page; {SERVE}"""
+
+
+def pod(name: str, page: str = "", *, port: str = "metrics", opted: bool = True, command: str = "") -> dict[str, Any]:
+    """A friend's pod as the walls of his namespace let it in."""
+    container = {
+        "name": "main",
+        "image": images.BUSYBOX,
+        "imagePullPolicy": "Never",
+        "command": ["sh", "-c", command or f'printf %s "$PAGE" > /tmp/page; {SERVE}'],
+        "env": [{"name": "ANSWER", "value": ANSWER}, {"name": "PAGE", "value": page}],
+        "ports": [{"name": port, "containerPort": 8080}],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name, **({"prometheus.io/scrape": "true"} if opted else {})}},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65534,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+        },
+    }
+
+
+def service(name: str, *, port: str = "metrics", opted: bool = True) -> dict[str, Any]:
+    labels = {"prometheus.io/scrape": "true"} if opted else {}
+    spec = {"selector": {"app": name}, "ports": [{"name": port, "port": 80, "targetPort": 8080}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "labels": labels}, "spec": spec}
+
+
+APPS: Mapping[str, list[dict[str, Any]]] = {
+    "bert-phone": [
+        pod("by-pod", HONEST),
+        pod("by-service", HONEST, opted=False),
+        service("by-service"),
+        pod("not-asked", HONEST, opted=False),
+        pod("other-port", HONEST, port="http"),
+        service("not-asked", opted=False),
+    ],
+    "carl": [
+        pod("spoof", SPOOF),
+        pod("samples", command=flood(20_000)),
+        pod("size", command=flood(1_000_000)),
+    ],
+}
+"""Host of a friend -> what he applies from there, with his own kubeconfig, in his namespace."""
+
+
+def keys(house: Lookout) -> dict[str, str]:
+    """Public key -> "peer" or "peer/device", as the conf on the hub has them: each peer has its address there."""
+    conf = house.sh("hub", "wg show wg1 allowed-ips")
+    addresses = {f"{d.addresses[0]}/32": d.reference for d in load_text(house.text()).mesh.devices}
+    found = (line.split() for line in conf.splitlines())
+    return {key: addresses[allowed] for key, allowed, *_ in found if allowed in addresses}
+
+
+def twin(house: Lookout) -> list[dict[str, Any]]:
+    """What the cluster would be given if the file asked for exporter 3.6.6: all of it but what is the friends'."""
+    mesh = load_text(house.text()).mesh
+    places = play.places(house.lab)
+    view = flow.look(play.played(mesh), table.providers(play.played(mesh), places), places, events.silent)
+    facts = discover.read(play.played(mesh), places.services, places.cluster)
+    wanted = known(state(_elder(mesh), facts), view.actual)
+    found = [r.attrs for r in wanted.values() if COMPONENT in ((r.attrs.get("metadata") or {}).get("labels") or {})]
+    return [json.loads(json.dumps(attrs)) for attrs in found]
+
+
+def _elder(mesh: Mesh) -> Mesh:
+    assert mesh.observability
+    watch = mesh.observability.model_copy(update={"exporter": MindflavorExporter(kind="mindflavor")})
+    return play.played(mesh).model_copy(update={"name": OTHER, "observability": watch})
+
+
+def exporter_image(house: Lookout) -> None:
+    """Exporter 3.6.6 as its image has it: the program is the entry point, its arguments are the pod's."""
+    wg = house.sh("hub", "command -v wg").strip()
+    program = watchers.exporter()
+    files = {"usr/bin/wg": Path(wg), "usr/local/bin/exporter": program}
+    files |= images.libraries(wg) | images.libraries(str(program))
+    image = images.Image(f"docker.io/{MINDFLAVOR}", ["-a"], files, entrypoint=["/usr/local/bin/exporter"])
+    with tempfile.TemporaryDirectory(dir=house.folder) as folder:
+        images.write(Path(folder) / "image.tar", [image])
+        house.sh("hub", f"ctr -a {settings.SOCKET} -n k8s.io images import {folder}/image.tar")
+
+
+def with_socket(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The DaemonSet, with the folder of wireguard-go's control socket: a kernel's device needs none."""
+    if manifest["kind"] == "DaemonSet":
+        spec = manifest["spec"]["template"]["spec"]
+        spec["volumes"] = [{"name": "lab", "hostPath": {"path": "/run/wireguard"}}]
+        spec["containers"][0]["volumeMounts"] = [{"name": "lab", "mountPath": "/var/run/wireguard"}]
+    return manifest
+
+
+def many(number: int = MANY) -> Iterator[str]:
+    """Lines of the file for so many who never connect, each with a key of its own."""
+    for n in range(number):
+        yield f"  p{n:03}: {{address: 10.100.{16 + n // 250}.{1 + n % 250}}}\n"
+
+
+def settle(house: Lookout, number: int = MANY) -> None:
+    """Everything that the tests look at, started as far as possible at once."""
+    house.write(MESH.replace("policy:\n", NEVER + "".join(many(number)) + "policy:\n"))
+    for host, objects in APPS.items():
+        house.make(*objects, host=host)
+    house.apply()
+    exporter_image(house)
+    house.make(*map(with_socket, twin(house)))
