@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from meshwright.desired.facts import ClusterFacts, Facts, TenantNamespace
+from meshwright.desired.facts import ClusterFacts, Exporter, Facts, TenantNamespace
 from meshwright.desired.kubernetes.bindings import foreign
 from meshwright.desired.kubernetes.namespaces import user_name
 from meshwright.desired.kubernetes.quarantine import marked
@@ -31,18 +32,29 @@ def read(
     services: Mapping[str, tuple[Address, ...]],
     cluster: Cluster | None = None,
     now: datetime | None = None,
+    folder: Path | None = None,
 ) -> Facts:
     """The facts of this moment. ClusterError where the cluster cannot say them: what is not said is not gone.
 
-    services: addresses of the file's `kubernetes:` services, as far as they are known without a cluster.
+    services: addresses of the file's `kubernetes:` services, as far as they are known without a cluster. folder: where
+    the exporter's token and certificate are looked for, by SecretsError where they cannot be used; None: nobody asks.
     """
-    facts = Facts(now=now or datetime.now(UTC), services=services, program=program.facts())
+    told = _exporter(mesh, folder) if folder else None
+    facts = Facts(now=now or datetime.now(UTC), services=services, program=program.facts(), exporter=told)
     names = {n: s.kubernetes for n, s in mesh.services.items() if s.kubernetes and not s.address and n not in services}
     if cluster is None:
         return replace(facts, missing={name: f"there is no cluster to ask for {of}" for name, of in names.items()})
     found, missing = _resolved(names, _services(cluster, set(names.values())) if names else {})
     facts = replace(facts, services={**services, **found}, missing=missing)
     return replace(facts, cluster=_cluster(mesh, mesh.kubernetes, facts, cluster)) if mesh.kubernetes else facts
+
+
+def _exporter(mesh: Mesh, folder: Path) -> Exporter | None:
+    if mesh.observability is None:
+        return None
+    from meshwright.io import exporter  # brings TLS, which few commands need
+
+    return exporter.read(mesh, folder)
 
 
 def _services(cluster: Cluster, wanted: set[str]) -> dict[str, Object]:

@@ -36,7 +36,10 @@ _NEEDS: Mapping[str, frozenset[str]] = {
     "files": frozenset({"hub"}),
     "hub": frozenset({"files"}),
     "gateway": frozenset({"files", "hub"}),
+    "kubernetes": frozenset({"files"}),
 }
+_TOLD = frozenset({"hub", "kubernetes"})
+"""Systems that are told the exporter's token or certificate."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ def look(
     systems: those that the plan is about; none: all. What they do not need is not asked. adopt: as in plan.make.
     """
     tell(Started("looking around"))
-    facts = discover.read(mesh, places.services, _cluster(mesh, providers, places, systems))
+    folder = places.folder if not systems or _TOLD.intersection(systems) else None
+    facts = discover.read(mesh, places.services, _cluster(mesh, providers, places, systems), folder=folder)
     draft = state(mesh, facts)
     unmanaged = tuple(sorted({r.system for r in draft.values()} - providers.keys()))
     asked = {*systems, *(need for system in systems for need in _NEEDS.get(system, ()))} or providers.keys()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from meshwright.desired import exporter
 from meshwright.desired.facts import Facts
 from meshwright.desired.resource import Resource
 from meshwright.spec.model import Mesh
@@ -16,7 +17,7 @@ MODE = "0644"
 
 
 def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
-    """The program as one file, and its unit; nothing where no program is brought."""
+    """The program as one file, its unit, what it serves metrics by; nothing where no program is brought."""
     if facts.program is None:
         return
     id = f"hub/program/{mesh.table}"
@@ -29,6 +30,7 @@ def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
     yield Resource(id, {"saved": saved}, after=(f"hub/interface/{mesh.hub.interface}",))
     unit = f"/etc/systemd/system/meshwright-hubd-{mesh.table}.service"
     yield Resource(f"hub/unit{unit}", {"text": _unit(mesh), "mode": "0644"}, after=(id,))
+    yield from exporter.build(mesh, facts, f"hub/unit{unit}")
 
 
 def _path(mesh: Mesh) -> str:
@@ -56,6 +58,7 @@ def _unit(mesh: Mesh) -> str:
             "TimeoutStartSec=5",
             "TimeoutStopSec=5",
             "WatchdogSec=180",
+            *([f"Sockets=meshwright-hubd-{mesh.table}.socket"] if exporter.wanted(mesh) else []),
             f"StateDirectory=meshwright/{mesh.table}/memory",
             "StateDirectoryMode=0700",
             "UMask=0077",
@@ -83,7 +86,8 @@ SANDBOX = (
     "ProtectKernelTunables=yes",
     "ProtectProc=invisible",
     "ProcSubset=pid",
-    "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6",
+    # no socket of the internet at all; the exporter's is systemd's, and these lines say nothing about it
+    "RestrictAddressFamilies=AF_UNIX AF_NETLINK",
     "IPAddressDeny=any",
     "RestrictNamespaces=yes",
     "RestrictRealtime=yes",

@@ -32,7 +32,7 @@ def clear(payload: Mapping[str, Any]) -> dict[str, Any]:
         HOME,
         "/etc/meshwright",
         f"/etc/systemd/system/{where.service}.d",
-        *(f"/etc/systemd/system/{name}.wants" for name in WANTS),
+        *(f"/etc/systemd/system/{name}.wants" for name in (*WANTS, where.hubd)),
         units.RUNNING,
     )
     if where.interface:
@@ -53,7 +53,7 @@ def _check_gone(where: Place) -> None:
 
 def _units(where: Place) -> list[str]:
     names = (f"meshwright-{where.table}", f"meshwright-{where.table}-gateway")
-    return [*(f"{name}.service" for name in names), where.hubd]
+    return [*(f"{name}.service" for name in names), where.hubd, where.listener]
 
 
 def _strays(where: Place) -> list[str]:

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from . import system, units
+from . import exporter, system, units
 from .place import Place
 
 PYTHON = "/usr/bin/python3"  # what the unit runs
@@ -36,7 +36,15 @@ class Service(NamedTuple):
 
     @property
     def _touched(self) -> bool:
-        return self._program in self.changed or self._unit in self.changed
+        return bool({self._program, self._unit, self._listener} & set(self.changed))
+
+    @property
+    def _listener(self) -> str:
+        return f"hub/unit{self.where.socket}"
+
+    @property
+    def _exporter(self) -> str:
+        return f"hub/exporter/{self.where.table}"
 
     def off(self) -> None:
         """Stop the service if anything about it changes, and put its program there."""
@@ -52,11 +60,28 @@ class Service(NamedTuple):
             raise system.HubError("the program for the hub is not the planned one", "plan again, then apply")
         return data
 
+    def metrics(self) -> None:
+        """What the exporter serves by, or nothing any more. The service sees by itself that it was written."""
+        if self._exporter in self.changed:
+            wanted = self.resources.get(self._exporter)
+            if wanted:
+                exporter.write(self.where.exporter, wanted["saved"])
+            else:
+                system.remove_file(self.where.exporter)
+
     def on(self) -> None:
         """Start it, unless its program or its unit is to go."""
         stays = not {self._program, self._unit} & (set(self.changed) - self.resources.keys())
         if self._touched and stays and units.load(self.where.hubd):
             units.act(self.where.hubd, "start")
+
+    def heard(self) -> None:
+        """HubError where the exporter should listen and does not; everything else is done by then."""
+        if self._touched and self._listener in self.resources and not units.active(self.where.listener):
+            raise system.HubError(
+                f"{self.where.listener} is {units.state(self.where.listener)}: nobody can read the metrics",
+                "see on the hub who has that port already (ss -ltnp), or take another observability.exporter.port",
+            )
 
 
 def _mode(wanted: Mapping[str, Any]) -> int:
@@ -65,7 +90,7 @@ def _mode(wanted: Mapping[str, Any]) -> int:
 
 def remove(where: Place) -> None:
     """Take the program and what it remembers away; folders only if nothing else is in them."""
-    for file in (where.program, where.memory):
+    for file in (where.program, where.memory, where.exporter):
         system.remove_file(file)
     home = os.path.dirname(where.program)
     for folder in (os.path.dirname(where.memory), home, os.path.dirname(home)):

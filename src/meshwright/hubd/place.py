@@ -42,6 +42,21 @@ class Place(NamedTuple):
         return f"{HOME}/{self.table}/memory/endpoints.json"
 
     @property
+    def exporter(self) -> str:
+        """What the exporter serves by; there only where the mesh has one of ours."""
+        return f"{HOME}/{self.table}/exporter.json"
+
+    @property
+    def listener(self) -> str:
+        """The unit that holds the exporter's listener."""
+        return f"meshwright-hubd-{self.table}.socket"
+
+    @property
+    def socket(self) -> str:
+        """Its file."""
+        return f"/etc/systemd/system/{self.listener}"
+
+    @property
     def hubd(self) -> str:
         """The unit that runs the program."""
         return f"meshwright-hubd-{self.table}.service"

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from . import netlink, system
+from .metrics import Metrics
 from .tunnel import Tunnel
 
 ALIVE = 60.0  # seconds between two signs of life for systemd's watchdog
@@ -26,9 +27,10 @@ def run(interface: str, table: str) -> int:
     """Serve until a signal says to end."""
     with _ending() as end, netlink.watch() as links:
         tunnel = Tunnel(interface, table, say)
+        metrics = Metrics(interface, table, say)
         notify("READY=1")
         say(f"watching {interface}, {len(tunnel.memory)} endpoints in memory")
-        loop([tunnel.look, _alive], interface, links, end)
+        loop([tunnel.look, _alive, metrics.look], interface, links, end)
         tunnel.save(at_once=True)
     return 0
 

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from . import FORMAT, closed, device, nft, system, units, wg
+from . import FORMAT, closed, device, exporter, nft, system, units, wg
 from .place import Place as Place  # noqa: PLC0414
 
 Attrs = typing.Dict[str, Any]  # noqa: UP006  Python 3.8 has no dict[...] when it runs
@@ -47,6 +47,7 @@ class State(NamedTuple):
     units: Mapping[str, Attrs]
     exposed: bool = False
     program: Attrs | None = None
+    exporter: Attrs | None = None
 
 
 def read(where: Place) -> State:
@@ -67,9 +68,11 @@ def read(where: Place) -> State:
         tables,
         mark,
         closed.read(where.interface, mark, where.sysctl),
-        {path: unit for path in where.units if (unit := _unit(path))},
+        # what nobody wants any more is not named by the wanted side, and found nevertheless
+        {path: unit for path in sorted({*where.units, where.socket}) if (unit := _unit(path))},
         text is not None and (system.loose(where.conf) or bool(os.stat(where.conf).st_mode & 0o077)),
         _program(where),
+        exporter.read(where.exporter),
     )
 
 
@@ -153,7 +156,11 @@ def _strange(path: str) -> Attrs:
 def check_formats(state: State) -> None:
     """Refuse what a newer meshwright wrote: this one would take for damage what it does not know."""
     tables = [table["format"] for table in state.tables.values() if table]
-    found = {"table": (max(tables, default=0), nft.FORMAT), "hubd": ((state.program or {}).get("format", 0), FORMAT)}
+    found = {
+        "table": (max(tables, default=0), nft.FORMAT),
+        "hubd": ((state.program or {}).get("format", 0), FORMAT),
+        "exporter": ((state.exporter or {}).get("format", 0), exporter.FORMAT),
+    }
     for name, (there, ours) in found.items():
         if there > ours:
             raise system.HubError(
@@ -169,7 +176,7 @@ def _unit(path: str) -> Attrs | None:
     mode = f"{stat.S_IMODE(os.stat(path).st_mode):04o}"
     attrs = {"text": data.decode(errors="replace"), "mode": mode, **_strange(path)}
     name = os.path.basename(path)
-    if name.endswith(".service") and not (units.enabled(name) and units.active(name)):
+    if name.endswith(units.KINDS) and not (units.enabled(name) and units.active(name)):
         attrs["state"] = "not in force"  # nobody wants this key, so a unit that was stopped or disabled is drift
     return attrs
 
@@ -209,6 +216,8 @@ def resources(state: State, where: Place, labels: Mapping[str, str], known: Mapp
     out.update({f"hub/unit{path}": unit for path, unit in state.units.items()})
     if state.program:
         out[f"hub/program/{where.table}"] = {"saved": state.program}
+    if state.exporter:
+        out[f"hub/exporter/{where.table}"] = {"saved": state.exporter}
     return out
 
 

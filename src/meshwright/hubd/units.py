@@ -28,7 +28,9 @@ FOLDERS = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
-NAME = re.compile(r"[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\=+-]*)?\.(service|target)")
+KINDS = (".service", ".socket")
+"""Of ours, what is enabled and active or not in force."""
+NAME = re.compile(r"[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\=+-]*)?\.(service|socket|target)")
 
 
 class Unit(NamedTuple):
@@ -55,12 +57,13 @@ class Unit(NamedTuple):
 
 def act(name: str, action: str) -> dict[str, Any]:
     """Do one thing to a unit -> {"active": bool, "enabled": bool}. HubError with what the unit said when it fails."""
-    name = name if name.endswith((".service", ".target")) else f"{name}.service"
+    name = name if name.endswith((".service", ".socket", ".target")) else f"{name}.service"
     if not NAME.fullmatch(name) or action not in ACTIONS:
         raise system.HubError(f"{action} {name}: no such action or unit name", "this is a bug of meshwright; report it")
     if booted():
         return _systemctl(name, action)
-    ACTIONS[action](name)
+    if not name.endswith(".socket") or action in ("enable", "disable"):
+        ACTIONS[action](name)
     return {"active": active(name), "enabled": enabled(name)}
 
 
@@ -100,6 +103,8 @@ def state(name: str) -> str:
     """In systemd's words: active, inactive, failed, activating and so on."""
     if booted():
         return system.attempt(["systemctl", "is-active", name]).out.decode().strip()
+    if name.endswith(".socket"):  # without systemd the service listens by itself
+        return state(f"{name[: -len('.socket')]}.service")
     noted = system.read_file(f"{RUNNING}/{name}")
     return "active" if noted is not None and (not noted or _lives(noted.decode())) else "inactive"
 

@@ -14,8 +14,10 @@ from there:
     conf        the conf file
     grant       one nft transaction: the rest
     save        the saved table; its old content was the proof that `end flows` may not have been done
+    metrics     what the exporter serves by: everybody whom it expects can be there now
     hubd on     the service, with the tunnel as it shall be
     remove      what shall not exist at all: interface, table, units, last of all the rule
+    heard       nothing is written: an exporter that nobody can read is told as a change that failed
 """
 
 from __future__ import annotations
@@ -204,8 +206,10 @@ def steps(before: State, there: Mapping[str, Attrs], target: Target, where: Plac
         Step("conf", job.conf),
         Step("grant", job.grant),
         Step("save", job.save),
+        Step("metrics", service.metrics),
         Step("hubd on", service.on),
         Step("remove", job.remove),
+        Step("heard", service.heard),
     ]
 
 
@@ -227,7 +231,7 @@ class _Job:
         wanted = {id: attrs for id, attrs in self.target.resources.items() if id in self.target.changed and _unit(id)}
         for id, attrs in wanted.items():
             system.write_file(_unit(id), attrs["text"].encode(), int(attrs["mode"], 8))
-        services = [_unit(id).rpartition("/")[2] for id in wanted if id.endswith(".service")]
+        services = [_unit(id).rpartition("/")[2] for id in wanted if id.endswith(units.KINDS)]
         if any(_unit(id).startswith("/etc/systemd/") for id in wanted):
             units.act(where.service, "daemon-reload")
         for name in services:
@@ -449,7 +453,7 @@ class _Job:
 
     def _remove_unit(self, path: str) -> None:
         name = path.rpartition("/")[2]
-        if name.endswith(".service"):
+        if name.endswith(units.KINDS):
             units.act(name, "stop")
             units.act(name, "disable")
         system.remove_file(path)

@@ -19,16 +19,19 @@ def read(source: Source, folder: Path, where: str) -> str:
 
     folder: where relative paths begin and the program runs.
     """
-    if isinstance(source, FromEnvironment):
-        text = _variable(source.env, where)
-    elif isinstance(source, FromFile):
-        text = _file(folder / source.file, where)
-    else:
-        text = _printed(source.command, folder, where)
-    line = text.removesuffix("\n").removesuffix("\r")
+    line = lines(source, folder, where).removesuffix("\n").removesuffix("\r")
     if not line or not line.isprintable():
         raise SecretsError(f"{where}: what it names is empty or more than one line", "put the password there alone")
     return line
+
+
+def lines(source: Source, folder: Path, where: str) -> str:
+    """As read, for what may have more lines than one, like a key in PEM."""
+    if isinstance(source, FromEnvironment):
+        return _variable(source.env, where)
+    if isinstance(source, FromFile):
+        return _file(folder / source.file, where)
+    return _printed(source.command, folder, where)
 
 
 def _variable(name: str, where: str) -> str:
@@ -44,7 +47,7 @@ def _file(path: Path, where: str) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "not a text"
-        raise SecretsError(f"{where}: {path} cannot be read: {why}", "put the password there, mode 0600") from None
+        raise SecretsError(f"{where}: {path} cannot be read: {why}", "put the secret there, mode 0600") from None
 
 
 def _printed(argv: tuple[str, ...], folder: Path, where: str) -> str:

@@ -11,11 +11,11 @@ from meshwright.io.cluster import Cluster
 from meshwright.lab.cluster import site
 from meshwright.lab.world import Lab
 from meshwright.providers.table import Places
-from meshwright.spec.model import Connection, Mesh, NftablesGateway, NoGateway
+from meshwright.spec.model import BuiltinExporter, Connection, Mesh, NftablesGateway, NoGateway, Observability
 
 
 def played(mesh: Mesh) -> Mesh:
-    """The mesh as the lab plays it: no key of the file, an nftables gateway, everything else as it stands."""
+    """The mesh as the lab plays it: no key or secret of the file, an nftables gateway, everything else as it stands."""
     strip = {"public_key": None, "next_public_key": None}
     peers = {
         name: peer.model_copy(
@@ -27,9 +27,18 @@ def played(mesh: Mesh) -> Mesh:
         for name, peer in mesh.peers.items()
     }
     hub = mesh.hub.model_copy(update={"public_key": None, "next": None})
-    copy = mesh.model_copy(update={"peers": peers, "hub": hub, "gateway": _gateway(mesh)})
+    parts = {"peers": peers, "hub": hub, "gateway": _gateway(mesh), "observability": _watch(mesh)}
+    copy = mesh.model_copy(update=parts)
     copy.__dict__.pop("devices", None)  # a copy takes the cached value along
     return copy
+
+
+def _watch(mesh: Mesh) -> Observability | None:
+    """The metrics of a lab are nobody's secret."""
+    watch = mesh.observability
+    if watch is None or not isinstance(watch.exporter, BuiltinExporter):
+        return watch
+    return watch.model_copy(update={"exporter": watch.exporter.model_copy(update={"token": None, "tls": None})})
 
 
 def _gateway(mesh: Mesh) -> NftablesGateway:

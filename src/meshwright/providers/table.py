@@ -29,7 +29,8 @@ class Places:
     secrets, clients: directories on the operator's machine. services: addresses of `kubernetes:` services that are
     known without a cluster. cluster: the API server, None where there is none; it is not asked before it is needed.
     young: the cluster is a lab's own, and has only the Services that somebody made since. survey: when plan and apply
-    look at what else lives on the hub.
+    look at what else lives on the hub. folder: the mesh file's, where its secrets are looked for; None: they are not
+    needed.
     """
 
     hub: Host
@@ -40,6 +41,7 @@ class Places:
     cluster: Cluster | None = None
     young: bool = False
     survey: Survey = "never"
+    folder: Path | None = None
 
 
 def real(mesh: Mesh, folder: Path, terminal: Terminal | None = None) -> Places:
@@ -56,6 +58,7 @@ def real(mesh: Mesh, folder: Path, terminal: Terminal | None = None) -> Places:
         services={},
         cluster=cluster.connect(mesh.kubernetes.context) if mesh.kubernetes else None,
         survey="new",
+        folder=folder,
     )
 
 

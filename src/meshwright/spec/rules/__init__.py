@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from meshwright.spec.nodes import Fault
-from meshwright.spec.rules import addresses, cluster, hub, names, peers, platform, reach
+from meshwright.spec.rules import addresses, cluster, hub, names, peers, platform, reach, watch
 from meshwright.spec.rules.scene import Scene
 
 __all__ = ["RULES", "Scene", "faults"]
@@ -42,6 +42,8 @@ RULES: tuple[Callable[[Scene], Iterator[Fault]], ...] = (
     platform.access,
     cluster.names,
     cluster.monitors,
+    watch.strangers,
+    watch.exporter,
     cluster.amounts,
     cluster.lists,
     cluster.pod_security,
