@@ -43,6 +43,7 @@ COMMANDS = {
     "verify": Entry("prove:verify", "Prove that the mesh is what the file says."),
     "audit": Entry("prove:audit", "Prove that nobody may do more in the cluster than the file says."),
     "status": Entry("status:status", "Show who is connected; --watch: live, --denied: what was dropped."),
+    "doctor": Entry("doctor:doctor", "Find what is broken: scrape."),
     "import": Entry("adopt:adopt", "Make a mesh file of a hub that is there already; keys are kept."),
     "backup": Entry("backup:backup", "Everything of the mesh in one encrypted file."),
     "restore": Entry("backup:restore", "Put a backup back, the hub's key too."),

@@ -29,6 +29,12 @@ def complete_either(ctx: click.Context, param: click.Parameter, incomplete: str)
     return list(dict.fromkeys(complete_peer(ctx, param, incomplete) + complete_device(ctx, param, incomplete)))
 
 
+def complete_namespace(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The namespaces of the file's peers, up to the slash; what is in them only the cluster knows."""
+    found = re.findall(r"\bnamespace *: *[\"']?([a-z0-9-]+)", "\n".join(_sections(ctx).values()))
+    return [word for name in dict.fromkeys(found) if (word := f"{name}/").startswith(incomplete)]
+
+
 def complete_system(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     return [name for name in ("files", "hub", "gateway", "kubernetes") if name.startswith(incomplete)]
 
@@ -50,9 +56,13 @@ def _file(ctx: click.Context) -> Path:
     return (out.settings.file if out else None) or Path(os.environ.get("MESHWRIGHT_FILE") or "mesh.yaml")
 
 
+def _sections(ctx: click.Context) -> dict[str, str]:
+    return _under(_read(_file(ctx)), "peers", top=True)
+
+
 def _peers(ctx: click.Context) -> dict[str, list[str]]:
     """The keys directly under `peers:`, each with those directly under its `devices:`."""
-    found = _under(_read(_file(ctx)), "peers", top=True)
+    found = _sections(ctx)
     return {name: list(_under(inside, "devices")) for name, inside in found.items()}
 
 

@@ -188,3 +188,73 @@ def _spans(cidr: str) -> list[Span]:
     if isinstance(first, IPv6Address) and first.ipv4_mapped and network.prefixlen >= 96:
         found.append(Span(4, found[0].low & 0xFFFFFFFF, found[0].high & 0xFFFFFFFF))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who dials a pod: a pod of a namespace. labels: None where nobody knows them, so every selector may mean it.
+
+    addresses: where it may be.
+    """
+
+    namespace: str
+    space: Labels
+    labels: Labels | None
+    addresses: tuple[Span, ...]
+
+
+def barred(pod: Json, policies: Iterable[Json], caller: Caller, port: int) -> list[str]:
+    """The policies of the pod's namespace that close its TCP port to the caller, by name; none where it is let in."""
+    meta = pod["metadata"]
+    closing = [
+        policy
+        for policy in policies
+        if covers(policy.get("spec") or {}, "Ingress")
+        and matches(policy["spec"].get("podSelector") or {}, meta.get("labels") or {})
+    ]
+    rules = [rule for policy in closing for rule in policy["spec"].get("ingress") or ()]
+    here = meta.get("namespace", "")
+    if any(_opens(rule.get("ports"), pod, port) and _lets(rule.get("from"), here, caller) for rule in rules):
+        return []
+    return sorted(policy["metadata"]["name"] for policy in closing)
+
+
+def _opens(ports: Json, pod: Json, port: int) -> bool:
+    """Whether a rule is about this port of the pod; a name in it is that of a container's port."""
+    if not ports:
+        return True
+    for each in ports:
+        first = each.get("port")
+        if (each.get("protocol") or "TCP") != "TCP":
+            continue
+        if isinstance(first, str):
+            if any(p.get("name") == first and p.get("containerPort") == port for p in declared(pod)):
+                return True
+        elif first is None or first <= port <= (each.get("endPort") or first):
+            return True
+    return False
+
+
+def declared(pod: Json) -> list[Json]:
+    """The ports that the containers of a pod declare, those of its sidecars too."""
+    spec = pod.get("spec") or {}
+    side = [each for each in spec.get("initContainers") or () if each.get("restartPolicy") == "Always"]
+    return [port for each in [*(spec.get("containers") or ()), *side] for port in each.get("ports") or ()]
+
+
+def _lets(sources: Json, here: str, caller: Caller) -> bool:
+    return not sources or any(_means(peer, here, caller) for peer in sources)
+
+
+def _means(peer: Json, here: str, caller: Caller) -> bool:
+    if "ipBlock" in peer:
+        block = peer["ipBlock"] or {}
+        spans = _block(str(block.get("cidr")), tuple(map(str, block.get("except") or ())))
+        return bool(boxes.overlap(spans, caller.addresses))
+    space = peer.get("namespaceSelector")
+    if space is None and caller.namespace != here:
+        return False
+    if space is not None and not matches(space, caller.space):
+        return False
+    pods = peer.get("podSelector")
+    return not pods or caller.labels is None or matches(pods, caller.labels)
