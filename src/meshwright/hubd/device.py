@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import netlink, system, wg
@@ -123,25 +123,39 @@ def _device(interface: str) -> wg.Device | None:
 
 def ask(interface: str, request: bytes) -> bytes | None:
     """One exchange with the control socket; None when there is none (then it is the kernel's) or nobody listens."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-        link.settimeout(60)
-        try:
-            link.connect(f"{SOCKETS}/{interface}.sock")
-        except (FileNotFoundError, ConnectionRefusedError):
-            return None
+    parts = answer(interface, request)
+    return None if parts is None else b"".join(parts)
+
+
+def answer(interface: str, request: bytes) -> Iterator[bytes] | None:
+    """The same in parts, as they come; HubError at their end where the device refused."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    link.settimeout(60)
+    try:
+        link.connect(f"{SOCKETS}/{interface}.sock")
         link.sendall(request)
-        parts: list[bytes] = []
-        while not b"".join(parts[-2:]).endswith(b"\n\n"):
+    except (FileNotFoundError, ConnectionRefusedError):
+        link.close()
+        return None
+    except OSError:
+        link.close()
+        raise
+    return _parts(interface, link)
+
+
+def _parts(interface: str, link: socket.socket) -> Iterator[bytes]:
+    end = b""
+    with link:
+        while not end.endswith(b"\n\n"):
             part = link.recv(1 << 20)
             if not part:
                 break
-            parts.append(part)
-    answer = b"".join(parts)
-    if b"errno=0\n" not in answer[-20:]:
-        code = answer.rpartition(b"errno=")[2].strip().decode() or "none"
+            yield part
+            end = (end + part[-20:])[-20:]
+    if b"errno=0\n" not in end:
+        code = end.rpartition(b"errno=")[2].strip().decode() or "none"
         why = os.strerror(abs(int(code))) if code.lstrip("-").isdigit() else "no answer"
         raise system.HubError(f"{interface}: the WireGuard device refused: {why}", "look at its log on the hub")
-    return answer
 
 
 def change(interface: str, before: wg.Device, after: wg.Device) -> None:

@@ -1,10 +1,12 @@
-"""Netlink as both of its users need it: messages, attributes, and the kernel's word that a link came or went.
+"""Netlink as its users need it: messages, attributes, whole lists, and the kernel's word that a link came or went.
 
 Numbers and layout: linux/netlink.h, linux/rtnetlink.h, linux/if_link.h. Native byte order.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -16,6 +18,10 @@ NEW_LINK, DELETE_LINK = 16, 17
 NAME = 3  # IFLA_IFNAME
 UP = 1  # IFF_UP
 SIOCGIFFLAGS = 0x8913
+REQUEST, DUMP = 0x1, 0x300
+INTERRUPTED = 0x10  # NLM_F_DUMP_INTR: what is listed changed meanwhile
+ERROR, DONE = 2, 3
+ATTEMPTS = 10
 
 
 class Link(NamedTuple):
@@ -48,6 +54,45 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         padded = (length + 3) & ~3
         yield kind & 0x3FFF, data[place + 4 : place + length], data[place : place + padded].ljust(padded, b"\0")
         place += padded
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded."""
+    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+def listed(protocol: int, kind: int, request: bytes, head: int) -> list[bytes]:
+    """The bodies of all messages that answer a request for a list, each without its first `head` bytes.
+
+    OSError with the kernel's errno; EINTR where the list changes faster than it can be read.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as link:
+        link.settimeout(20)
+        link.bind((0, 0))
+        for _ in range(ATTEMPTS):
+            link.send(struct.pack("=IHHII", 16 + len(request), kind, REQUEST | DUMP, 1, 0) + request)
+            found: list[bytes] = []
+            if not _gather(link, found, head):
+                return found
+    raise OSError(errno.EINTR, "it changes all the time")
+
+
+def _gather(link: socket.socket, found: list[bytes], head: int) -> bool:
+    """Take one list off the socket -> whether it is torn."""
+    torn = False
+    while True:
+        data = link.recv(1 << 16)
+        place = 0
+        while place + 16 <= len(data):
+            length, kind, flags = struct.unpack_from("=IHH", data, place)
+            torn = torn or bool(flags & INTERRUPTED)
+            if kind in (DONE, ERROR):
+                code = struct.unpack_from("=i", data, place + 16)[0]
+                if code:
+                    raise OSError(-code, os.strerror(-code))
+                return torn
+            found.append(data[place + 16 + head : place + length])
+            place += (length + 3) & ~3
 
 
 def links(data: bytes) -> Iterator[Link]:

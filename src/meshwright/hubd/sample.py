@@ -7,9 +7,10 @@ Settings are the exporter's: {"peers": {"PEER" or "PEER/DEVICE": {"public_key", 
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from . import counters, device, reading, system
 from .place import Place
@@ -17,6 +18,7 @@ from .place import Place
 UNKNOWN = "unknown"
 """The peer of a key that the settings do not have."""
 NOTHING: Mapping[str, Any] = {}
+Read = TypeVar("Read")
 
 
 class Sample(NamedTuple):
@@ -65,10 +67,10 @@ class Row(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Packets of one device that the hub's firewall judged, and those of them that it dropped."""
+    """Packets of one device that the hub's firewall judged, and those of them that it dropped; None: not counted."""
 
-    attempted: int
-    denied: int
+    attempted: int | None
+    denied: int | None
 
 
 def take(where: Place, settings: Mapping[str, Any] | None) -> Sample:
@@ -76,21 +78,22 @@ def take(where: Place, settings: Mapping[str, Any] | None) -> Sample:
     begun = time.perf_counter()
     faults: list[str] = []
     link = device.index(where.interface)
-    live = counts = None
+    live = _tried(faults, f"the WireGuard interface {where.interface}", lambda: reading.read(where.interface))
+    table = f"the table inet {where.table} of nft, or a set of it,"
+    counts = _tried(faults, table, lambda: counters.read(where.table))
+    seconds = time.perf_counter() - begun
+    return Sample(where.interface, bool(link and link[1]), live, counts, settings or NOTHING, tuple(faults), seconds)
+
+
+def _tried(faults: list[str], what: str, read: Callable[[], Read | None]) -> Read | None:
     try:
-        live = reading.read(where.interface)
-        if live is None:
-            faults.append(f"there is no WireGuard interface {where.interface}")
+        found = read()
     except (system.HubError, OSError) as error:
-        faults.append(f"{where.interface} cannot be read: {error}")
-    try:
-        counts = counters.read(where.table)
-        if counts is None:
-            faults.append(f"there is no nft table inet {where.table}")
-    except (system.HubError, OSError) as error:
-        faults.append(f"the nft table inet {where.table} cannot be read: {error}")
-    up = link is not None and link[1]
-    return Sample(where.interface, up, live, counts, settings or {}, tuple(faults), time.perf_counter() - begun)
+        faults.append(f"{what} cannot be read: {error}")
+        return None
+    if found is None:
+        faults.append(f"{what} is not there")
+    return found
 
 
 def owners(settings: Mapping[str, Any]) -> Iterator[Owner]:
@@ -121,8 +124,7 @@ def rows(sample: Sample) -> Iterator[Row]:
         owner = known.get(key)
         yield Row(
             key,
-            owner.peer if owner else UNKNOWN,
-            owner.device if owner else "",
+            *named(owner),
             ",".join(reading.prefixes(allowed)) or reading.NO_ALLOWED,
             int(heard) or None,
             int(received),
@@ -140,5 +142,54 @@ def missing(sample: Sample) -> list[Owner]:
 
 
 def counted(sample: Sample) -> dict[tuple[str, str], Counts]:
-    """(peer, device) -> its counts, by the allowed IPs of the live interface; empty where either could not be read."""
-    return {}
+    """(peer, device) -> its counts, by the allowed IPs of the live interface; empty where either could not be read.
+
+    Strangers are one peer. What was counted for an address that no live peer holds is nobody's, and left away.
+    """
+    if sample.counters is None:
+        return {}
+    attempted = _sums(whose(sample, sample.counters.attempted_from), sample.counters.attempted)
+    denied = _sums(whose(sample, sample.counters.denied_from), sample.counters.denied)
+    return {who: Counts(attempted.get(who), denied.get(who)) for who in {**attempted, **denied}}
+
+
+def _sums(whose: Iterator[tuple[str, str] | None], packets: Iterable[int]) -> dict[tuple[str, str], int]:
+    sums: dict[tuple[str, str], int] = {}
+    for who, count in zip(whose, packets):  # noqa: B905  Python 3.9 has no strict
+        if who is not None:
+            sums[who] = sums.get(who, 0) + count
+    return sums
+
+
+def whose(sample: Sample, sources: Iterable[bytes]) -> Iterator[tuple[str, str] | None]:
+    """The labels peer and device of who holds each source on the live interface, None for nobody."""
+    live = sample.live or reading.Reading()
+    known, find = by_key(sample.settings), holders(live)
+    for source in sources:
+        place = find(source)
+        yield None if place is None else named(known.get(reading.key(live.keys[place])))
+
+
+def named(owner: Owner | None) -> tuple[str, str]:
+    """The labels peer and device of a live peer."""
+    return (owner.peer, owner.device) if owner else (UNKNOWN, "")
+
+
+def holders(live: reading.Reading) -> Callable[[bytes], int | None]:
+    """Finds the place of the peer that WireGuard gives an address to: the most specific of all allowed IPs."""
+    tables: dict[tuple[int, int], dict[int, int]] = {}
+    for place, written in enumerate(live.allowed):
+        for prefix in reading.prefixes(written):
+            address, _, length = prefix.partition("/")
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            packed = socket.inet_pton(family, address)
+            rest = len(packed) * 8 - int(length)
+            tables.setdefault((len(packed), rest), {})[int.from_bytes(packed, "big") >> rest] = place
+    order = sorted(tables)  # by family, the longest prefixes first
+
+    def find(address: bytes) -> int | None:
+        number, width = int.from_bytes(address, "big"), len(address)
+        found = (tables[size, rest].get(number >> rest) for size, rest in order if size == width)
+        return next((place for place in found if place is not None), None)
+
+    return find
