@@ -225,7 +225,7 @@ def _friends(friends: Friends) -> Iterator[Alert]:
         "info",
         "15m",
         cut,
-        "Metrics of {{ $labels.job }} of {{ $labels.tenant }} are left out: too much {{ $labels.limit }}",
+        "Metrics of {{ $labels.job }} of {{ $labels.tenant }} are left out: above the limit of {{ $labels.limit }}",
         "An answer was larger than the limits of his monitor, so nothing of it is kept. Next: he should drop labels "
         "with many values; his namespace is {{ $labels.namespace }}.",
     )
