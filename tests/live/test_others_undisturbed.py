@@ -12,7 +12,7 @@ from scene import BASE, Document, Stage, document, rule, staged
 pytestmark = pytest.mark.lab
 
 NAME, NODE = "live-others", "192.168.20.21"
-TIMES = 20
+TIMES = 6
 RATE = 100  # packets per second
 OTHERS = {name: BASE["peers"][name] for name in ("bert", "carl")}
 # anna shares the first rule, and with it the role, with those who must not notice her
