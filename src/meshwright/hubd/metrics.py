@@ -16,6 +16,7 @@ from . import exporter, listening, system, units
 from .place import Place
 
 if typing.TYPE_CHECKING:
+    from .page import Forms
     from .scrape import Server
 
 LOOK = 5.0  # seconds between two looks whether there are settings
@@ -55,6 +56,7 @@ class Metrics:
         self.told: set[str] = set()
         self.journal = say
         self.begun = time.monotonic()
+        self.forms: Forms | None = None  # what stays from one page to the next
 
     def look(self) -> float:
         """Start the thread once there are settings; again if it should ever have ended."""
@@ -87,7 +89,8 @@ class Metrics:
     def _page(self) -> tuple[bytes, str]:
         from . import page, sample
 
-        return page.render(sample.take(self.where, self.settings.now())), page.TYPE
+        self.forms = self.forms or page.Forms()
+        return page.render(sample.take(self.where, self.settings.now()), self.forms), page.TYPE
 
 
 class Serving:
