@@ -1,7 +1,7 @@
 """How the service comes to its listener: from systemd, or by itself where there is none. sd_listen_fds(3).
 
 Under systemd a socket unit holds it: the service's own sandbox lets it make no internet socket at all, neither to
-listen nor to go out, and whoever asks while the service restarts waits instead of being refused.
+listen nor to go out.
 """
 
 from __future__ import annotations

@@ -50,6 +50,8 @@ class Service(NamedTuple):
         """Stop the service if anything about it changes, and put its program there."""
         if self._touched and units.load(self.where.hubd):
             units.act(self.where.hubd, "stop")
+        if self._listener in self.changed and self._listener not in self.resources:
+            units.act(self.where.listener, "disable")  # or it would start with the service once more
         wanted = self.resources.get(self._program)
         if wanted and self._program in self.changed:
             system.write_file(self.where.program, self._unpacked(wanted["saved"]["sha256"]), _mode(wanted))

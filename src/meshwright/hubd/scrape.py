@@ -76,6 +76,7 @@ class Server:
 
     def __init__(self, make: Callable[[], tuple[bytes, str]], say: Callable[[str], None]) -> None:
         self.make, self.say = make, say
+        self.look: Callable[[], None] = lambda: None
         self.token = ""  # the digest of the one that has to be shown; "" for none
         self.wrap: Wrap | None = None
         self.serves = False
@@ -84,16 +85,12 @@ class Server:
         self.page: Page | None = None
 
     def run(self, look: Callable[[], None]) -> None:
-        """For ever. look: called every few seconds and before each page; it sets listener, token, wrap and serves."""
-        looked = float("-inf")
+        """For ever. look: called every few seconds and whenever somebody asks; it sets listener, token, wrap, serves."""
+        self.look = look
+        look()
         while True:
-            now = time.monotonic()
-            if now - looked >= LOOK:
-                look()
-                looked = now
             busy = self.step(self._patience())
             if any(guest.stage == "wait" for guest in self.guests.values()):
-                look()
                 self.show()
             elif self.page and not self._young():
                 self.page = None  # of many peers it is large
@@ -113,6 +110,7 @@ class Server:
                 poll.register(number, guest.wants)
         ready = poll.poll(patience * 1000)
         begun = time.monotonic()
+        self.look()  # a token that was taken away opens nothing from now on
         for number, _ in ready:
             if number in self.guests:
                 self._attend(self.guests[number])
