@@ -77,10 +77,10 @@ def house(tmp_path: Path, cluster: ControlPlane, request: pytest.FixtureRequest)
 
 
 def kubectls() -> list[str]:
-    """The kubectl that the tests use, and the machine's where that is another one."""
-    found = {"", shutil.which("kubectl", path="/usr/bin:/usr/local/bin") or ""}
+    """The kubectl that the tests use, the machine's, and the one that was built, where those are others."""
+    places = (programs.look(["kubectl"]).get("kubectl"), shutil.which("kubectl", path="/usr/bin:/usr/local/bin"))
     built = programs.own() / "kubectl"
-    return sorted(found | ({str(built)} if built.exists() else set()))
+    return sorted({str(path) for path in (*places, built) if path and Path(path).exists()}) or [""]
 
 
 @pytest.mark.usefixtures("operator")
