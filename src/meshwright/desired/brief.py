@@ -171,6 +171,16 @@ def _some(words: Iterable[object], most: int = _MANY) -> str:
     return ", ".join([*every[:most], *more])
 
 
+def _alerts(it: Object) -> str:
+    rules = [rule for group in _at(it, "spec").get("groups") or () for rule in group.get("rules") or ()]
+    alerts = sum("alert" in rule for rule in rules)
+    return f"{alerts} alerts, {len(rules) - alerts} series"
+
+
+def _files(it: Object) -> str:
+    return ", ".join(f"{name} of {len(text)} characters" for name, text in _at(it, "data").items())
+
+
 _KINDS: Final[Mapping[str, Callable[[Object], str]]] = {
     "namespace": _namespace,
     "quarantine": _mark,
@@ -188,4 +198,6 @@ _KINDS: Final[Mapping[str, Callable[[Object], str]]] = {
     "validatingadmissionpolicybinding": _policy_binding,
     "servicemonitor": _monitor,
     "podmonitor": _monitor,
+    "prometheusrule": _alerts,
+    "configmap": _files,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from meshwright.desired.facts import Facts
-from meshwright.desired.monitoring import exporter, tenants
+from meshwright.desired.monitoring import dashboard, exporter, rules, tenants
 from meshwright.desired.resource import Resource
 from meshwright.spec.model import Mesh
 
@@ -16,3 +16,5 @@ def build(mesh: Mesh, facts: Facts) -> Iterator[Resource]:
         return
     yield from exporter.build(mesh, mesh.kubernetes, mesh.observability, facts)
     yield from tenants.build(mesh, mesh.observability, facts)
+    yield from rules.build(mesh, mesh.observability, facts)
+    yield from dashboard.build(mesh, mesh.observability, facts)

@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Iterator
 
 from meshwright.desired.facts import Facts
-from meshwright.desired.manifest import resource
+from meshwright.desired.manifest import annotated, make, resource
 from meshwright.desired.monitoring import promql
-from meshwright.desired.names import labels
 from meshwright.desired.resource import Resource
 from meshwright.spec.model import Mesh, Observability
 
@@ -20,15 +19,10 @@ CHOSEN = ('job=~"$job"', 'instance=~"$instance"')
 
 def build(mesh: Mesh, watch: Observability, facts: Facts) -> Iterator[Resource]:
     """The one dashboard of the mesh."""
-    metadata = {
-        "name": f"grafana-dashboard-{mesh.name}",
-        "namespace": watch.namespace,
-        "labels": labels(mesh.name) | {watch.dashboard_label: "1"},
-        "annotations": {FOLDER: mesh.name},
-    }
     # the sidecar puts the files of all namespaces into one folder, so the name must be nobody else's
     data = {f"{mesh.name}.json": text(mesh, watch, facts)}
-    yield resource({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data})
+    made = make(mesh.name, "v1/ConfigMap", f"grafana-dashboard-{mesh.name}", watch.namespace, data=data)
+    yield resource(annotated(made, {watch.dashboard_label: "1"}, {FOLDER: mesh.name}))
 
 
 def text(mesh: Mesh, watch: Observability, facts: Facts) -> str:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from meshwright.desired.facts import Facts
-from meshwright.desired.manifest import Manifest, resource
+from meshwright.desired.manifest import Manifest, make, resource
 from meshwright.desired.monitoring import alerts, promql, series
 from meshwright.desired.monitoring.alerts import Alert
+from meshwright.desired.monitoring.objects import OPERATOR, found
 from meshwright.desired.monitoring.promql import Hub
-from meshwright.desired.names import labels
 from meshwright.desired.resource import Resource
 from meshwright.spec.model import Device, Mesh, Observability
 
@@ -28,9 +28,9 @@ def build(mesh: Mesh, watch: Observability, facts: Facts) -> Iterator[Resource]:
     """One object, and more where the recorded series of a large mesh do not fit into it."""
     hub = promql.hub(mesh, watch)
     records = [] if hub.own else [*_records(mesh, hub, facts)]
-    found = [*alerts.build(mesh, facts, hub, promql.friends(mesh, facts))]
-    now = [_alert(mesh, alert) for alert in found if not alert.slow]
-    slow = [_alert(mesh, alert) for alert in found if alert.slow]
+    every = [*alerts.build(mesh, facts, hub, promql.friends(mesh, facts))]
+    now = [_alert(mesh, alert) for alert in every if not alert.slow]
+    slow = [_alert(mesh, alert) for alert in every if alert.slow]
     groups = [_group(mesh.name, "1m", [*records[:MOST], *now]), _group(f"{mesh.name}-days", "4m", slow)]
     yield resource(_object(mesh, watch, mesh.name, groups))
     for start in range(MOST, len(records), MOST):
@@ -39,17 +39,7 @@ def build(mesh: Mesh, watch: Observability, facts: Facts) -> Iterator[Resource]:
 
 
 def _object(mesh: Mesh, watch: Observability, name: str, groups: list[Rule]) -> Manifest:
-    metadata = {
-        "name": name,
-        "namespace": watch.namespace,
-        "labels": labels(mesh.name) | {"release": watch.release},
-    }
-    return {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "PrometheusRule",
-        "metadata": metadata,
-        "spec": {"groups": groups},
-    }
+    return found(make(mesh.name, f"{OPERATOR}/PrometheusRule", name, watch.namespace, spec={"groups": groups}), watch)
 
 
 def _group(name: str, interval: str, rules: list[Rule]) -> Rule:
