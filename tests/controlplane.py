@@ -81,12 +81,15 @@ class ControlPlane:
             give_up("the Prometheus operator's resource definitions are not here. Next: run script/cluster")
         return programs.crds()
 
-    def install_crds(self) -> None:
-        """Have the Prometheus operator's kinds in the API server; they stay to the end of the session."""
-        done = self.kubectl("apply", "--server-side", "-f", str(self.crds))
+    def install_crds(self, *plurals: str) -> None:
+        """Have the Prometheus operator's kinds, or these of them, in the API server; they stay to the session's end."""
+        paths = [self.crds / f"monitoring.coreos.com_{plural}.yaml" for plural in plurals] or [self.crds]
+        files = [word for path in paths for word in ("-f", str(path))]
+        done = self.kubectl("apply", "--server-side", *files)
         assert done.returncode == 0, done.stderr.decode()
-        done = self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(self.crds))
-        assert done.returncode == 0, done.stderr.decode()
+        # an old kubectl cannot wait while there is no condition at all
+        waits = (self.kubectl("wait", "--for=condition=Established", "--timeout=60s", *files) for _ in range(20))
+        assert any(done.returncode == 0 for done in waits)
 
 
 def give_up(reason: str) -> NoReturn:

@@ -239,6 +239,7 @@ def test_a_crd_that_is_missing_holds_up_only_its_own(home: Specimen) -> None:
     }
     home.more = [resource(rule)]
     (id,) = (r.id for r in home.more)
+    home.kubectl("delete", "customresourcedefinition", CRD, "--ignore-not-found")  # another test's
     changes = home.apply()
     assert len(changes) == len(home.wanted()) - 1
     todo = home.plan()
