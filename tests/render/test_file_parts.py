@@ -55,8 +55,12 @@ def test_the_reference_is_at_the_paths_of_the_homelab() -> None:
         f"{APPS}/mesh-peers/collective-deployer-rbac.yaml",
         f"{APPS}/mesh-peers/peer-observability.yaml",
         f"{APPS}/monitoring/wireguard-exporter.yaml",
+        f"{APPS}/mesh-peers/prometheus-rules.yaml",
+        f"{APPS}/mesh-peers/grafana-dashboard-collective-mesh.yaml",
     ]
-    admission, access, ham, others, deployer, monitors, exporter = found.values()
+    admission, access, ham, others, deployer, monitors, exporter, rules, dashboard = found.values()
+    assert rules == ["prometheusrule/monitoring/collective-mesh"]
+    assert dashboard == ["configmap/monitoring/grafana-dashboard-collective-mesh"]
     assert {id.split("/")[0] for id in admission} == {"validatingadmissionpolicy", "validatingadmissionpolicybinding"}
     assert set(access) == {
         "namespace/collective-access",
