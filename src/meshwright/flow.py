@@ -282,7 +282,7 @@ def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: 
     """Whether the mesh is what the file says: nothing left to do, the table does what every policy test says, and the
     cluster gives nobody more than the file.
     """
-    from meshwright.verify import checks
+    from meshwright.verify import checks, metrics
     from meshwright.verify.judge import judge
 
     tell(Started("verifying"))
@@ -294,6 +294,7 @@ def verify(view: View, places: Places, providers: Mapping[str, Provider], tell: 
         *judge(objects, view.mesh, view.facts.services, view.facts.now),
         *checks.closed(view.mesh, places.hub),
         *checks.handshakes(view.mesh, view.facts, seen),
+        *metrics.checks(view.mesh, view.facts, places.hub, objects),
         *_around(view, survey),
     ]
     for check in found:

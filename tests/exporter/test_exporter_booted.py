@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +32,7 @@ SERVICE, SOCKET = f"meshwright-hubd-{TABLE}.service", f"meshwright-hubd-{TABLE}.
 SETTINGS = f"/var/lib/meshwright/{TABLE}/exporter.json"
 ID, UNIT = f"hub/exporter/{TABLE}", f"hub/unit/etc/systemd/system/{SERVICE}"
 TOKEN = "a-token-that-nobody-guesses"
-AT = "192.0.2.10:9586"
+TOLD = Exporter(TOKEN)
 KEYS = [keys.public(keys.generate()) for _ in range(3)]
 MESH = """
 version: 1
@@ -58,7 +57,7 @@ class Street:
     lan: Namespace
     friends: int = 1
     port: int = 9586
-    told: Exporter = Exporter(TOKEN)
+    told: Exporter = TOLD
     watched: bool = True
 
     @property
@@ -114,10 +113,10 @@ def until(true: object, patience: float = 30, what: str = "") -> None:
 
 
 @pytest.fixture(scope="module")
-def here(booted_hub: booted.Hub) -> Iterator[Street]:
+def here(booted_hub: booted.Hub) -> Street:
     street = Street(booted_hub, booted_hub.site.host("lan", "192.0.2.77"))
     street.settle()
-    yield street
+    return street
 
 
 def test_a_host_of_the_lan_reads_it_with_the_token_and_nobody_without(here: Street) -> None:

@@ -298,6 +298,7 @@ def over_tls(here: Here, trusted: str, **more: object) -> tuple[int, bytes]:
         return answer.status, text
 
 
+@pytest.mark.lab  # openssl makes the certificates
 def test_over_tls_and_a_new_certificate_for_the_next_connection(here: Here, pairs: list[tuple[str, str]]) -> None:
     for certificate, key in pairs:
         here.server.wrap = scrape.context(certificate, key)
@@ -306,18 +307,21 @@ def test_over_tls_and_a_new_certificate_for_the_next_connection(here: Here, pair
         over_tls(here, pairs[0][0])
 
 
+@pytest.mark.lab  # openssl makes the certificates
 def test_a_large_page_over_tls(pairs: list[tuple[str, str]]) -> None:
     with running(body=PAGE * 400_000) as large:
         large.server.wrap = scrape.context(*pairs[0])
         assert over_tls(large, pairs[0][0])[1] == large.body
 
 
+@pytest.mark.lab  # openssl makes the certificates
 def test_old_tls_is_refused(here: Here, pairs: list[tuple[str, str]]) -> None:
     here.server.wrap = scrape.context(*pairs[0])
     with pytest.raises(ssl.SSLError), pytest.warns(DeprecationWarning, match="deprecated"):
         over_tls(here, pairs[0][0], minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1)
 
 
+@pytest.mark.lab  # openssl makes the certificates
 def test_who_speaks_no_tls_gets_no_page_and_holds_up_nobody(here: Here, pairs: list[tuple[str, str]]) -> None:
     here.server.wrap = scrape.context(*pairs[0])
     with closing(here.link()) as silent, closing(here.link()) as plain:
@@ -328,6 +332,7 @@ def test_who_speaks_no_tls_gets_no_page_and_holds_up_nobody(here: Here, pairs: l
         assert silent.fileno()
 
 
+@pytest.mark.lab  # openssl makes the certificates
 def test_whoever_is_refused_over_tls_reads_why(here: Here, pairs: list[tuple[str, str]]) -> None:
     here.server.wrap, here.server.token = scrape.context(*pairs[0]), "another"
     assert over_tls(here, pairs[0][0])[0] == 401

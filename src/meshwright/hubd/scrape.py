@@ -85,7 +85,7 @@ class Server:
         self.page: Page | None = None
 
     def run(self, look: Callable[[], None]) -> None:
-        """For ever. look: called every few seconds and whenever somebody asks; it sets listener, token, wrap, serves."""
+        """For ever. look: called every few seconds and when somebody asks; it sets listener, token, wrap and serves."""
         self.look = look
         look()
         while True:

@@ -25,8 +25,8 @@ _NEW: Final = "make one with: openssl rand -hex 32"
 _BAD: Final = {
     "KEY_VALUES_MISMATCH": "the key does not belong to the certificate",
     "KEY_TYPE_MISMATCH": "the key does not belong to the certificate",
-    "NO_START_LINE": "is no PEM",
-    "BAD_BASE64_DECODE": "is damaged",
+    "NO_START_LINE": "certificate or key is no PEM",
+    "BAD_BASE64_DECODE": "certificate or key is damaged",
     "EE_KEY_TOO_SMALL": "its key is too short to be trusted",
     "CA_MD_TOO_WEAK": "it is signed in a way that nobody trusts any more",
 }
@@ -84,7 +84,7 @@ def _serving(certificate: str, key: str) -> ssl.SSLContext:
             context.load_cert_chain(file.name, password=_encrypted)
         except (ssl.SSLError, ValueError) as error:
             reason = getattr(error, "reason", "") or ""
-            why = _BAD.get(reason, f"cannot be used ({reason})" if reason else "is damaged")
+            why = _BAD.get(reason, f"cannot be used ({reason})" if reason else "certificate or key is damaged")
             if str(error) == _LOCKED:
                 why = f"{_LOCKED}, and nobody can type its password on the hub"
             hint = "give the key that the certificate was made for, in PEM, without a password"

@@ -129,7 +129,7 @@ BOOT = (
     'b=sys.stdin.buffer.read();d=json.loads((b if b[:1]==b"{" else zlib.decompress(b)).decode());'
     'exec(compile(d["boot"],"boot.py","exec"),{"document":d})'
 )
-READS = frozenset({"read", "status.look"})
+READS = frozenset({"read", "status.look", "asking.scrape"})
 
 
 def remote(host: Host, operation: str, payload: dict[str, Any], *, timeout: float = 120) -> dict[str, Any]:

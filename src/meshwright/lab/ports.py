@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from meshwright.spec.model import Mesh
+from meshwright.spec.model import BuiltinExporter, Mesh
 
 ALWAYS = (22, 80, 443, 6443, 8080)
 MOST_PORTS = 60
@@ -23,8 +23,11 @@ def policy_ports(mesh: Mesh) -> tuple[tuple[str, int], ...]:
 
 
 def listening(mesh: Mesh, host: str) -> tuple[tuple[str, int], ...]:
-    """The ports of a host's responder: on the hub, WireGuard needs one of its own."""
-    return tuple(p for p in policy_ports(mesh) if host != "hub" or p != ("udp", mesh.hub.port))
+    """The ports of a host's responder: on the hub, WireGuard and our exporter need one of their own."""
+    taken = {("udp", mesh.hub.port)}
+    if mesh.observability and isinstance(mesh.observability.exporter, BuiltinExporter):
+        taken.add(("tcp", mesh.observability.exporter.port))
+    return tuple(p for p in policy_ports(mesh) if host != "hub" or p not in taken)
 
 
 def ends(text: str) -> Iterator[tuple[str, int]]:
