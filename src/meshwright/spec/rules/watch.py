@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshwright.spec.model import BuiltinExporter, Mesh
+from meshwright.spec.model import Address, BuiltinExporter, Mesh, MindflavorExporter
 from meshwright.spec.nodes import Fault, Path
 from meshwright.spec.rules.scene import Scene
 
@@ -20,6 +20,7 @@ _TAKEN = {
     9100: "the node exporter",
     10250: "the kubelet",
 }
+_MANY = 1000
 _PATH: Path = ("observability", "exporter")
 
 
@@ -35,33 +36,61 @@ def strangers(scene: Scene) -> Iterator[Fault]:
 def exporter(scene: Scene) -> Iterator[Fault]:
     """One address of the hub, a port that is likely free, and a token."""
     watch = scene.mesh.observability
-    section = watch.exporter if watch else None
-    if watch is None or not isinstance(section, BuiltinExporter):
+    if watch is None:
         return
-    yield from _address(scene.mesh, section)
+    section = watch.exporter
+    yield from _address(scene.mesh, section.address)
+    if not isinstance(section, BuiltinExporter):
+        return
     if section.port in _TAKEN:
         text = f"{section.port} is the port of {_TAKEN[section.port]}, where that runs on the hub"
         yield Fault((*_PATH, "port"), text, "9586 is the default", "warning")
     if section.token is None:
         text = "there is no token: whoever reaches the port on the hub's network can read who is connected, and when"
-        hint = "add exporter: {kind: builtin, token: {file: exporter.token}}; openssl rand -hex 32 makes one"
+        # what is in that directory is in a backup, and in no git
+        file = f"{scene.mesh.secrets.directory}/exporter.token"
+        hint = f"openssl rand -hex 32 >{file}; then exporter: {{kind: builtin, token: {{file: {file}}}}}"
         path = _PATH if "exporter" in watch.model_fields_set else _PATH[:1]
         yield Fault(path, text, hint, "warning", on_key=True)
 
 
-def _address(mesh: Mesh, section: BuiltinExporter) -> Iterator[Fault]:
-    address, path = section.address, (*_PATH, "address")
+def namespace(scene: Scene) -> Iterator[Fault]:
+    """The namespace of the pod that may do more than any other is nobody else's."""
+    watch, cluster = scene.mesh.observability, scene.mesh.kubernetes
+    if watch is None or not isinstance(watch.exporter, MindflavorExporter):
+        return
+    place = watch.exporter.namespace
+    taken = {watch.namespace: "is where monitoring runs", "default": "belongs to the cluster"}
+    if cluster:
+        taken |= {cluster.ingress.namespace: "is where the ingress runs"}
+        taken |= {cluster.deployer.namespace: "is where the deployer lives"}
+    if place in taken or place.startswith("kube-"):
+        text = f"{place} {taken.get(place, 'belongs to the cluster')}"
+        yield Fault((*_PATH, "namespace"), text, "its pod may do what no other may: give it a namespace of its own")
+
+
+def many(scene: Scene) -> Iterator[Fault]:
+    """Exporter 3.6.6 takes four times as long for twice as many."""
+    watch, count = scene.mesh.observability, len(scene.mesh.devices)
+    if watch and isinstance(watch.exporter, MindflavorExporter) and count > _MANY:
+        text = f"a scrape of {count} devices by this exporter costs the hub a second or more"
+        yield Fault(_PATH, text, "exporter: {kind: builtin} is made for many", "warning", on_key=True)
+
+
+def _address(mesh: Mesh, address: Address | None) -> Iterator[Fault]:
+    path = (*_PATH, "address")
     if address is None:
         return
     default = "leave it out: hub.address is the default"
     if address.is_unspecified:
         text = "this is every address of the hub, the tunnel's and the internet's among them"
         yield Fault(path, text, default)
-    elif address.is_multicast or (address.version == 6 and address.is_link_local):
+    elif address.is_multicast or address.is_link_local:
         yield Fault(path, f"nobody can be reached at {address} from another network", default)
     elif address.is_loopback:
         text = f"at {address} only what runs on the hub itself reads the metrics, no pod and no other node"
-        yield Fault(path, text, default, "warning")
+        # the cluster takes no such address for a Service
+        yield Fault(path, text, default, "error" if mesh.kubernetes else "warning")
     elif address in mesh.network.hub:
         text = "this is the hub's address in the tunnel: friends whom the policy lets reach the port read the metrics"
         yield Fault(path, text, default, "warning")
