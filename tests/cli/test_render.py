@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -11,6 +12,8 @@ import pytest
 import yaml
 
 from door import REFERENCE, Door
+from meshwright import keys as keys_of
+from meshwright.keys import Secret
 
 APPS = "kubernetes/apps"
 HAM = f"{APPS}/ham/hamilton-rbac.yaml"
@@ -226,3 +229,30 @@ def test_without_the_cluster_it_says_what_it_could_not_look_at(door: Door) -> No
 def test_without_a_kubernetes_section_there_are_only_ansibles_files(door: Door) -> None:
     door.mesh((REFERENCE.parents[1] / "minimal/mesh.yaml").read_text())
     assert list(render(door)) == ["ansible/inventory/homelab", "ansible/playbooks/mesh-wireguard.yml"]
+
+
+def test_keys_that_are_there_get_their_names_and_the_others_are_told(door: Door) -> None:
+    keys = door.folder / ".meshwright/keys"
+    keys.mkdir(parents=True)
+    for folder in (keys, keys.parent):
+        folder.chmod(0o700)
+    key = keys / "jake.key"
+    key.touch(0o600)
+    key.write_text(f"{base64.b64encode(bytes(range(32))).decode()}\n")
+    done = door("render", "out", "--offline")
+    assert done.returncode == 0, done.stderr
+    assert "without a key so far: bryce, hamilton, steve" in done.stderr.replace("\n", " ")
+    text = (door.folder / "out" / APPS / "monitoring/wireguard-exporter.yaml").read_text()
+    named = [rule for each in yaml.safe_load_all(text) for end in (each.get("spec") or {}).get("endpoints", ())
+             for rule in end["metricRelabelings"] if rule.get("targetLabel") == "__tmp_whose"]  # fmt: skip
+    public = keys_of.public(Secret(key.read_text().strip()))
+    assert [(rule["regex"], rule["replacement"]) for rule in named] == [(public.replace("+", r"\+"), "jake")]
+
+
+def test_what_is_secret_is_made_by_hand(door: Door) -> None:
+    watch = "observability:\n  exporter: {kind: builtin, token: {file: exporter.token}}\n"
+    door.mesh(re.sub(r"(?ms)^observability:\n.*?(?=^\S)", watch, OFFLINE))
+    done = door("render", "out", "--offline")
+    assert done.returncode == 0, done.stderr
+    assert "kubectl create secret generic meshwright-collective-mesh-exporter -n monitoring" in done.stderr
+    assert "kind: Secret" not in (door.folder / "out" / APPS / "monitoring/wireguard-exporter.yaml").read_text()

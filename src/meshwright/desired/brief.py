@@ -155,7 +155,41 @@ def _monitor(it: Object) -> str:
 
 
 def _secret(it: Object) -> str:
-    return f"type {it.get('type', 'Opaque')}, its data is not ours"
+    his = str(_at(it, "metadata").get("name", "")).startswith(names.TUNNEL_SECRET)
+    return f"type {it.get('type', 'Opaque')}, its data is not ours" if his else "what a scraper shows"
+
+
+def _service(it: Object) -> str:
+    spec = _at(it, "spec")
+    chosen = _selected({"matchLabels": spec.get("selector")})
+    if not spec:
+        return ""
+    return f"port {_numbers(spec.get('ports'))}, {f'pods {chosen}' if chosen else 'no pods of its own'}"
+
+
+def _endpoints(it: Object) -> str:
+    behind = [
+        (address.get("ip", ""), part) for part in it.get("subsets") or [] for address in part.get("addresses") or []
+    ]
+    return _some(f"{ip} port {_numbers(part.get('ports'))}" for ip, part in behind)
+
+
+def _slice(it: Object) -> str:
+    addresses = [address for end in it.get("endpoints") or [] for address in end.get("addresses") or []]
+    return f"{_some(addresses)} port {_numbers(it.get('ports'))}" if addresses else ""
+
+
+def _numbers(ports: Iterable[Object] | None) -> str:
+    return _some([port.get("port", "") for port in ports or []])
+
+
+def _daemon(it: Object) -> str:
+    pod = _at(it, "spec", "template", "spec")
+    if not pod:
+        return ""
+    on = _selected({"matchLabels": pod.get("nodeSelector")})
+    images = _some([container.get("image", "") for container in pod.get("containers") or []])
+    return f"{images} on {on or 'every node'}{', in its network' if pod.get('hostNetwork') else ''}"
 
 
 def _at(it: Object, *path: str) -> Object:
@@ -196,6 +230,10 @@ _KINDS: Final[Mapping[str, Callable[[Object], str]]] = {
     "secret": _secret,
     "validatingadmissionpolicy": _policy,
     "validatingadmissionpolicybinding": _policy_binding,
+    "service": _service,
+    "endpoints": _endpoints,
+    "endpointslice": _slice,
+    "daemonset": _daemon,
     "servicemonitor": _monitor,
     "podmonitor": _monitor,
     "prometheusrule": _alerts,

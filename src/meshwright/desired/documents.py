@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from typing import Any, Final
 
 from meshwright.desired import names
-from meshwright.desired.resource import Resource, Resources
+from meshwright.desired.resource import Resource, Resources, Unknown
 from meshwright.spec.model import Kubernetes, Mesh
 
 Manifest = Mapping[str, Any]
@@ -49,6 +49,24 @@ def documents(mesh: Mesh, wanted: Iterable[Resource]) -> dict[str, list[Manifest
     for resource in sorted(ours.values(), key=order.key):
         out.setdefault(_path(mesh, *order.place(resource.attrs)), []).append(resource.attrs)
     return out
+
+
+def ready(wanted: Resources) -> tuple[dict[str, Resource], list[str]]:
+    """The objects without those items of their lists that wait for a value, and the ids that it would come from."""
+    missing: dict[str, None] = {}
+
+    def known(tree: Any) -> Any:
+        if isinstance(tree, Mapping):
+            return {key: known(value) for key, value in tree.items()}
+        return [known(item) for item in tree if not waits(item)] if isinstance(tree, list) else tree
+
+    def waits(item: Any) -> bool:
+        found = [v.id for v in item.values() if isinstance(v, Unknown)] if isinstance(item, Mapping) else []
+        missing.update(dict.fromkeys(found))
+        return bool(found)
+
+    out = {id: replace(resource, attrs=known(resource.attrs)) for id, resource in wanted.items()}
+    return out, sorted(missing)
 
 
 def kustomization(paths: Iterable[str]) -> Manifest:

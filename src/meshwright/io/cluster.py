@@ -74,6 +74,8 @@ class Cluster:
             return self._made
 
     def _heard(self, path: str, text: str) -> None:
+        if text.startswith(_MEANT):
+            return
         self._said.setdefault(text)
         self._warn(path, text)
 
@@ -216,6 +218,10 @@ class Cluster:
             if self._made is not None:
                 self._made.close()
                 self._made = None
+
+
+_MEANT = "v1 Endpoints is deprecated"
+"""Warnings of what is done knowingly (decision 018), of which nobody has to be told at each command."""
 
 
 def connect(

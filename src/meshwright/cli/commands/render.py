@@ -17,6 +17,7 @@ from meshwright.cli.output import Output, clean
 if TYPE_CHECKING:
     from meshwright.cli.world import World
     from meshwright.desired.facts import Facts
+    from meshwright.desired.resource import Resource
     from meshwright.io.tree import State
 
 DIFFERENT = 2
@@ -72,7 +73,7 @@ def _texts(out: Output, where: World, offline: bool) -> dict[str, str]:
     mesh = where.mesh
     if mesh.kubernetes is None:
         return {}
-    wanted = state.state(mesh, _facts(out, where, offline))
+    wanted = _known(out, where, state.state(mesh, _facts(out, where, offline)))
     if shut := sorted(id.rpartition("/")[2] for id in wanted if id.startswith("kubernetes/quarantine/")):
         out.note(
             f"in quarantine: {', '.join(shut)}; their walls are in these files, but only `meshwright apply` ends what"
@@ -81,6 +82,26 @@ def _texts(out: Output, where: World, offline: bool) -> dict[str, str]:
     found = documents.documents(mesh, wanted.values())
     first = _first_line(documents.mark(mesh.name))
     return {path: first + emit.text(manifests) for path, manifests in found.items()}
+
+
+def _known(out: Output, where: World, draft: Mapping[str, Resource]) -> dict[str, Resource]:
+    """The objects with the keys that there are. What is secret, and what waits for a key, is not in them."""
+    from meshwright.cli import byhand
+    from meshwright.desired import documents, state
+    from meshwright.plan.plan import unknowns
+
+    for command in byhand.commands(where.mesh):
+        out.note(f"not in these files, make it by hand: {command}")
+    cluster = {id: resource for id, resource in draft.items() if resource.system == "kubernetes"}
+    if not any(unknowns(resource.attrs) for resource in cluster.values()):
+        return cluster
+    found, missing = documents.ready(state.known(cluster, where.providers["files"].read({})))
+    if missing:
+        names = ", ".join(id.rpartition("/")[2] for id in missing)
+        out.note(
+            f"without a key so far: {names}; until `meshwright apply` makes it and you render again, they are unknown"
+        )
+    return found
 
 
 def _playbook(out: Output, where: World, folder: Path) -> dict[str, str]:

@@ -44,6 +44,8 @@ RULES: tuple[Callable[[Scene], Iterator[Fault]], ...] = (
     cluster.monitors,
     watch.strangers,
     watch.exporter,
+    watch.namespace,
+    watch.many,
     cluster.amounts,
     cluster.lists,
     cluster.pod_security,
