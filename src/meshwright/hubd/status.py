@@ -45,7 +45,7 @@ def look(payload: Mapping[str, Any]) -> dict[str, Any]:
         "counts": counts if taken.counters is not None else None,
         "table": table,
         "closed": [] if table == "there" else _closed(where),
-        "exporter": _answers(payload["exporter"]) if payload.get("exporter") else None,
+        "exporter": answers(payload["exporter"]) if payload.get("exporter") else None,
     }
 
 
@@ -75,7 +75,7 @@ def _closed(where: Place) -> list[str]:
     return list(found["rules"]) if found else []
 
 
-def _answers(place: Mapping[str, Any]) -> dict[str, Any]:
+def answers(place: Mapping[str, Any]) -> dict[str, Any]:
     """Whether the exporter speaks HTTP at its address. It shows no token and asks for no page, so a refusal will do.
 
     Nothing secret is sent, so a certificate is not looked at: Prometheus does.

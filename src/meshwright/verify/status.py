@@ -120,7 +120,7 @@ def judge(mesh: Mesh, said: Mapping[str, Any], known: Mapping[str, str], now: da
         mesh.name,
         mesh.hub.interface,
         said["up"],
-        sum(row.state == "online" and not row.staged for row in rows),
+        len({row.name for row in rows if row.state == "online"}),
         sum(device.active(now) for device in mesh.devices),
         said["table"],
         {"inet", "inet6"} <= set(said["closed"]),

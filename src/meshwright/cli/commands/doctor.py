@@ -64,12 +64,15 @@ def _report(out: Output, where: World, what: str, ways: tuple[Way, ...]) -> int:
     from dataclasses import asdict
 
     from meshwright.cli.output import clean
-    from meshwright.errors import VerifyFailed
+    from meshwright.errors import MeshwrightError, VerifyFailed
 
     told = [{**asdict(way), "broken": way.broken.name if way.broken else None} for way in ways]
     best = ways[0]
     data = {"mesh": where.mesh.name, "object": what, "scraped": _scraped(best), "ways": told}
     text = out.marked(clean("\n\n".join(_lines(way) for way in ways)))
+    if not best.kind and best.broken is None:
+        hint = "use a kubeconfig that may list Services and Pods there"
+        return out.result(data, text, MeshwrightError(clean(f"{what} is not known: {best.hops[-1].what}"), hint))
     if best.broken is None:
         return out.result(data, text)
     return out.result(data, text, VerifyFailed(clean(f"{what} is not scraped: {best.broken.what}"), best.broken.next))
