@@ -2,7 +2,7 @@
 and the real Prometheus with the configuration and the rules that this operator generates.
 
 Prometheus runs in the hub's namespaces and finds there, as in a pod, its token and its rules: nothing of what the
-operator generates is rewritten, but for the `for:` of the alerts, which are shortened.
+operator generates is rewritten, but for `for:` and `interval:` of the rules, which are shortened.
 """
 
 from __future__ import annotations
@@ -18,15 +18,20 @@ import subprocess
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import watchers
 import yaml
 
+import promql
 from door import Door
+from meshwright.desired.resource import Resource
+from meshwright.errors import ClusterError
+from meshwright.io.cluster import Cluster
 from meshwright.io.host import Namespace
-from meshwright.lab import Lab, entry, open_lab
+from meshwright.lab import Lab, entry, open_lab, play
 from meshwright.lab.cluster import programs
 from meshwright.lab.cluster.inhub import InHub
 
@@ -34,7 +39,7 @@ SPACE = "monitoring"
 HUB, PORT = "192.168.20.20", 9090
 MINDFLAVOR = "mindflavor/prometheus-wireguard-exporter:3.6.6"
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
-FOR = "2s"  # of every alert that has a `for:`
+FOR, EVERY = "2s", "1s"  # of every alert that has a `for:`; of every group of rules
 Labels = Mapping[str, str]
 PROMETHEUS: list[dict[str, Any]] = [
     {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "prometheus", "namespace": SPACE}},
@@ -67,7 +72,6 @@ PROMETHEUS: list[dict[str, Any]] = [
             "replicas": 0,
             "version": watchers.PROMETHEUS_VERSION,
             "serviceAccountName": "prometheus",
-            "evaluationInterval": "1s",
             **{f"{kind}NamespaceSelector": {} for kind in ("serviceMonitor", "podMonitor", "rule")},
             **{
                 f"{kind}Selector": {"matchLabels": {"release": "prometheus"}}
@@ -178,7 +182,11 @@ class Lookout(Door):
         self._place()
         argv = ["env", f"KUBERNETES_SERVICE_HOST={HUB}", "KUBERNETES_SERVICE_PORT=6443", str(watchers.prometheus())]
         argv += ["--config.file=/etc/prometheus/prometheus.yaml", f"--storage.tsdb.path={self.folder / 'data'}"]
-        argv += ["--web.enable-lifecycle", f"--web.listen-address={HUB}:{PORT}"]
+        argv += [
+            "--web.enable-lifecycle",
+            "--enable-feature=extra-scrape-metrics",
+            f"--web.listen-address={HUB}:{PORT}",
+        ]
         log = self.start("prometheus", argv)
         # a socket's name may be 107 bytes long
         self.start("way", entry.command("relay", str(self.way), HUB, str(PORT)))
@@ -191,35 +199,41 @@ class Lookout(Door):
 
     def generated(self) -> dict[str, bytes]:
         """What the operator has made: path below /etc/prometheus -> content. {} before it has."""
-        secret = self._maybe("secret", "prometheus-house")
+        secret = self._maybe("secrets/prometheus-house")
         if not secret:
             return {}
         packed = base64.b64decode(secret["data"]["prometheus.yaml.gz"])
         out = {"prometheus.yaml": gzip.decompress(packed)}
-        for number, name in enumerate(self._rule_maps()):
-            found = self._maybe("configmap", name)
-            for file, text in ((found or {}).get("data") or {}).items():
+        maps = self.cluster.list(f"/api/v1/namespaces/{SPACE}/configmaps")
+        rules = sorted((m for m in maps if "-rulefiles-" in m["metadata"]["name"]), key=lambda m: m["metadata"]["name"])
+        for number, found in enumerate(rules):
+            for file, text in (found.get("data") or {}).items():
                 out[f"rules/prometheus-house-rulefiles-{number}/{file}"] = shortened(text).encode()
-        assets = self._maybe("secret", "prometheus-house-tls-assets-0")
-        for file, text in ((assets or {}).get("data") or {}).items():
+        assets = self._maybe("secrets/prometheus-house-tls-assets-0") or {}
+        for file, text in (assets.get("data") or {}).items():
             out[f"certs/{file}"] = base64.b64decode(text)
         return out
 
-    def _rule_maps(self) -> list[str]:
-        found = self.get("configmaps", "-n", SPACE)["items"]
-        return sorted(o["metadata"]["name"] for o in found if "-rulefiles-" in o["metadata"]["name"])
+    @cached_property
+    def cluster(self) -> Cluster:
+        """As the admin, without a program."""
+        found = play.places(self.lab).cluster
+        assert found
+        return found
 
-    def _maybe(self, kind: str, name: str) -> dict[str, Any] | None:
-        done = self.kubectl("hub", "get", kind, name, "-n", SPACE, "--ignore-not-found", "--output=json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout) if done.stdout.strip() else None
+    def _maybe(self, name: str) -> dict[str, Any] | None:
+        try:
+            return dict(self.cluster.get(f"/api/v1/namespaces/{SPACE}/{name}"))
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+            return None
 
     def _place(self) -> dict[str, bytes]:
         """What the config-reloader does in a pod."""
         found = self.generated()
-        self.sh("hub", "rm -rf /etc/prometheus/rules")
-        for folder in sorted({str(Path(name).parent) for name in found}):
-            self.sh("hub", f"mkdir -p /etc/prometheus/{folder}")
+        folders = " ".join(sorted({f"/etc/prometheus/{Path(name).parent}" for name in found}))
+        self.sh("hub", f"rm -rf /etc/prometheus/rules; mkdir -p {folders}")
         for name, text in found.items():
             self.hub.put(f"/etc/prometheus/{name}", text)
         return found
@@ -273,6 +287,12 @@ class Lookout(Door):
             out[key if len(labels) != 1 else key[0]] = value
         return out
 
+    def expressions(self, mesh: str) -> list[tuple[str, str]]:
+        """(where, expression) of the rules and of the dashboard that the cluster was given for this mesh."""
+        which = ("-n", SPACE, "-l", f"meshwright.io/mesh={mesh}")
+        found = [*self.get("prometheusrules", *which)["items"], *self.get("configmaps", *which)["items"]]
+        return promql.expressions([Resource("kubernetes/read/back", o) for o in found])
+
     def firing(self, **wanted: str) -> list[Labels]:
         """The labels of the alerts that fire, of those with these labels."""
         found = [a["labels"] for a in self.api("alerts")["alerts"] if a["state"] == "firing"]
@@ -295,8 +315,9 @@ class Lookout(Door):
 
 
 def shortened(text: str) -> str:
-    """A file of rules whose alerts wait FOR and no longer; the expressions stay."""
-    return re.sub(r"(?m)^(\s*(?:- )?for: ).*$", rf"\g<1>{FOR}", text)
+    """A file of rules whose groups are looked at EVERY second, and whose alerts wait FOR; the expressions stay."""
+    text = re.sub(r"(?m)^(\s*(?:- )?for: ).*$", rf"\g<1>{FOR}", text)
+    return re.sub(r"(?m)^(\s*(?:- )?interval: ).*$", rf"\g<1>{EVERY}", text)
 
 
 class _Unix(http.client.HTTPConnection):

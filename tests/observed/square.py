@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +16,15 @@ import watchers
 from lookout import HUB, MINDFLAVOR, Lookout
 
 from meshwright import discover, events, flow
+from meshwright.desired.facts import Exporter, Facts
 from meshwright.desired.names import COMPONENT
 from meshwright.desired.state import known, state
+from meshwright.io import program
 from meshwright.lab import play
 from meshwright.lab.cluster import images, settings
 from meshwright.providers import table
 from meshwright.spec.load import load_text
-from meshwright.spec.model import Mesh, MindflavorExporter
+from meshwright.spec.model import BuiltinExporter, Mesh, MindflavorExporter
 
 OURS, OTHER = "lookout", "elder"
 """Two names for one mesh: the first is watched by our exporter, the second by exporter 3.6.6."""
@@ -149,8 +155,12 @@ def twin(house: Lookout) -> list[dict[str, Any]]:
     view = flow.look(play.played(mesh), table.providers(play.played(mesh), places), places, events.silent)
     facts = discover.read(play.played(mesh), places.services, places.cluster)
     wanted = known(state(_elder(mesh), facts), view.actual)
-    found = [r.attrs for r in wanted.values() if COMPONENT in ((r.attrs.get("metadata") or {}).get("labels") or {})]
+    found = [r.attrs for r in wanted.values() if r.system == "kubernetes" and _watches(r.attrs)]
     return [json.loads(json.dumps(attrs)) for attrs in found]
+
+
+def _watches(manifest: Mapping[str, Any]) -> bool:
+    return manifest["kind"] in ("PrometheusRule", "ConfigMap") or COMPONENT in manifest["metadata"].get("labels", {})
 
 
 def _elder(mesh: Mesh) -> Mesh:
@@ -186,6 +196,9 @@ def many(number: int = MANY) -> Iterator[str]:
         yield f"  p{n:03}: {{address: 10.100.{16 + n // 250}.{1 + n % 250}}}\n"
 
 
+STRANGER, HIS = base64.b64encode(b"\xfb\xef\xbe" * 10 + b"\xff\xff").decode(), "10.100.9.9/32"
+
+
 def settle(house: Lookout, number: int = MANY) -> None:
     """Everything that the tests look at, started as far as possible at once."""
     house.write(MESH.replace("policy:\n", NEVER + "".join(many(number)) + "policy:\n"))
@@ -194,3 +207,109 @@ def settle(house: Lookout, number: int = MANY) -> None:
     house.apply()
     exporter_image(house)
     house.make(*map(with_socket, twin(house)))
+    house.sh("hub", f"wg set wg1 peer {STRANGER} allowed-ips {HIS}")
+    sections = [f"monitoring/{OURS}-exporter", "wireguard-exporter/wireguard-exporter", "carl/carl-pods"]
+    house.reload(lambda found: all(s in found["prometheus.yaml"].decode() for s in sections) and ruled(found))
+    house.until(lambda: scraped(house), 90, house.folder / "prometheus.log")
+
+
+def ruled(found: Mapping[str, bytes]) -> bool:
+    """Whether the rules of both meshes are there."""
+    return all(any(f"-{name}-" in file for file in found if file.startswith("rules/")) for name in JOBS)
+
+
+def scraped(house: Lookout) -> bool:
+    """Whether everything has been, and has been answered as it will be."""
+    health = {(t["labels"]["job"], t["labels"].get("pod", "")): t["health"] for t in house.targets()}
+    up = [*((job, "") for job, _ in JOBS.values()), ("carl/carl-pods", "spoof"), ("bert/bert-pods", "by-pod")]
+    return all(health.get(one) == "up" for one in up) and house.values("count(flood) or vector(0)") == {(): 0}
+
+
+# -- what goes wrong
+
+
+def send(house: Lookout, host: str, to: str, packets: int) -> None:
+    """UDP that the policy does not allow."""
+    code = f"import socket; s = socket.socket(2, 2); [s.sendto(b'x', ('{to}', 9)) for _ in range({packets})]"
+    done = house.lab.host(host).run([sys.executable, "-I", "-S", "-c", code])
+    assert done.code == 0, done.err
+
+
+def anew(house: Lookout, name: str) -> None:
+    """Make a peer of the hub anew, as a tool would that writes the whole interface: counters and session are gone."""
+    key = next(key for key, who in keys(house).items() if who == name)
+    house.sh(
+        "hub",
+        f"""
+        address=$(wg show wg1 allowed-ips | awk '$1 == "{key}" {{print $2}}')
+        umask 077
+        wg show wg1 preshared-keys | awk '$1 == "{key}" && $2 != "(none)" {{print $2}}' > /run/shared
+        wg set wg1 peer {key} remove peer {key} preshared-key /run/shared allowed-ips $address
+        rm /run/shared""",
+    )
+
+
+def knock(house: Lookout, label: str) -> None:
+    """Have a peer shake hands now."""
+    name = house.lab.interface(label)
+    conf = play.places(house.lab).clients / f"{label}.conf"
+    house.sh(house.lab.peers[label], f"wg-quick strip {conf} > /run/plain; wg setconf {name} /run/plain; rm /run/plain")
+    done = house.lab.peer(label).run(["ping", "-c1", "-W5", "10.100.0.1"], timeout=20)
+    assert done.code == 0, done.out
+
+
+@contextmanager
+def between(house: Lookout, mode: str) -> Iterator[None]:
+    """Somebody between the device and all who ask it (between_wg.py)."""
+    argv = [sys.executable, "-I", "-S", str(Path(__file__).with_name("between_wg.py")), "/run/wireguard/wg1.sock", mode]
+    log = house.start(f"between-{mode}", argv)
+    house.until(lambda: "there" in log.read_text(), 20, log)
+    try:
+        yield
+    finally:
+        house.runner().end(f"between-{mode}")
+
+
+def run_as(house: Lookout, user: int) -> None:
+    """Exporter 3.6.6 as this user, with all else as it was."""
+    patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/securityContext/runAsUser", "value": user}]
+    where = ["daemonset/wireguard-exporter", "-n", "wireguard-exporter"]
+    done = house.kubectl("hub", "patch", *where, "--type=json", f"--patch={json.dumps(patch)}")
+    assert done.returncode == 0, done.stderr
+    done = house.kubectl("hub", "rollout", "status", *where, "--timeout=60s")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# -- an exporter of ours that is guarded
+
+GUARDED, TOKEN, DOOR = "guarded", "t0ken+of/the=house", 9599
+
+
+def guarded(house: Lookout) -> list[dict[str, Any]]:
+    """A second service on the hub, with TLS and a token -> what the cluster is given so that Prometheus finds it.
+
+    A lab's own has neither (lab/play.py). It is of an interface that is not there.
+    """
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=hub"
+    make += f" -addext subjectAltName=IP:{HUB} -keyout /run/guarded.key -out /run/guarded.crt"
+    house.sh("hub", f"umask 077; {make} 2>/dev/null")
+    certificate, key = (house.sh("hub", f"cat /run/guarded.{end}") for end in ("crt", "key"))
+    facts = Facts(datetime.now(UTC), program=program.facts(), exporter=Exporter(TOKEN, certificate, key, certificate))
+    mesh = load_text(house.text()).mesh
+    assert mesh.observability
+    source = {"certificate": "x.crt", "key": {"file": "x.key"}}
+    exporter = BuiltinExporter.model_validate(
+        {"kind": "builtin", "port": DOOR, "token": {"file": "token"}, "tls": source}
+    )
+    watch = mesh.observability.model_copy(update={"exporter": exporter})
+    hub = mesh.hub.model_copy(update={"interface": "wg9"})
+    wanted = state(mesh.model_copy(update={"name": GUARDED, "peers": {}, "hub": hub, "observability": watch}), facts)
+    settings = wanted[f"hub/exporter/{GUARDED}"].attrs["saved"]
+    folder = f"/var/lib/meshwright/{GUARDED}"
+    house.sh("hub", f"mkdir -m 700 -p {folder}/memory")
+    house.hub.put(f"{folder}/exporter.json", json.dumps(settings).encode(), 0o600)
+    house.start(
+        "guarded", [sys.executable, "-I", "-S", f"/var/lib/meshwright/{OURS}/hubd.pyz", "serve", "wg9", GUARDED]
+    )
+    found = [r.attrs for r in wanted.values() if r.system == "kubernetes"]
+    return [a for a in found if a["metadata"].get("labels", {}).get(COMPONENT)]
