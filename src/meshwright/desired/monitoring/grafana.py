@@ -91,7 +91,10 @@ def heat(about: About, queries: Sequence[Query]) -> Builder:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A label, or the query that its values come from ("Value #A"), with what it is called."""
+    """A label, or the query that its values come from, with what it is called.
+
+    A query's values are called "Value #A" and so on by Grafana, but "Value" where there is only one query.
+    """
 
     source: str
     title: str

@@ -166,11 +166,11 @@ def _strangers(hub: Hub, width: int) -> Builder:
     columns = [
         Column(series.KEY, "Public key"),
         Column("allowed_ips", "May use"),
-        Column("Value #A", "Received, 24 h", "bytes"),
+        Column("Value", "Received, 24 h", "bytes"),
     ]
     about = "Keys on the hub's interface that the mesh file does not have. There should be none."
     return grafana.rows(
-        About(16, "Strangers", about, width, 5 if hub.own else 8, "none", empty="none"),
+        About(16, "Strangers", about, width, 4 if hub.own else 8, "none", empty="none"),
         [Query(moved)],
         columns,
         "Public key",
