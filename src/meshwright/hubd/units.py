@@ -276,12 +276,13 @@ def _stop(unit: Unit) -> None:
     if not active(unit.name):
         return
     noted = (system.read_file(f"{RUNNING}/{unit.name}") or b"").decode()
+    # first: who sees what it held go away must not take it for active still, and bring it back
+    system.remove_file(f"{RUNNING}/{unit.name}")
     try:
         _execute(unit, "ExecStop")
+    finally:
         if noted:
             _end(noted)
-    finally:
-        system.remove_file(f"{RUNNING}/{unit.name}")
 
 
 def _end(noted: str) -> None:
