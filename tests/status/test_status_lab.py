@@ -11,9 +11,10 @@ import time
 
 import pytest
 
-from door import Door
+from door import REFERENCE, Door
 
 pytestmark = pytest.mark.lab
+PLACE = "192.168.20.20:9586"
 STRANGER = "c3RyYW5nZXJzdHJhbmdlcnN0cmFuZ2Vyc3RyYW5nZXI="
 
 
@@ -22,7 +23,9 @@ def lab(tmp_path_factory):
     door = Door(tmp_path_factory.mktemp("status"))
     door.env["PATH"] += ":/usr/sbin:/sbin"
     door.env["MESHWRIGHT_LAB"] = "1"
-    door.mesh()
+    text, count = re.subn(r"exporter: \{kind: mindflavor[^}]*\}", "exporter: {kind: builtin}", REFERENCE.read_text())
+    assert count == 1
+    door.mesh(text)
     up = door("lab", "up")
     try:
         assert up.returncode == 0, up.stderr
@@ -65,6 +68,34 @@ def test_everybody_is_online(lab):
         assert ":" in row["endpoint"]
     keys = lab("lab", "exec", "hub", "wg", "show", "wg1", "peers").stdout.split()
     assert sorted(row["public_key"] for row in found["peers"]) == sorted(keys)
+
+
+def test_the_exporters_page_says_the_same(lab):
+    fetch = (
+        "import urllib.request as u; print(u.urlopen('http://192.168.20.20:9586/metrics', timeout=10).read().decode())"
+    )
+    page = lab("lab", "exec", "hub", "python3", "-c", fetch).stdout
+    found = seen(lab)
+    assert found["hub"]["exporter"] == {"answers": True, "said": PLACE}
+    for row in found["peers"]:
+        line = rf'^wireguard_received_bytes_total{{.*public_key="{re.escape(row["public_key"])}".*}} (\d+)$'
+        said = re.search(line, page, re.M)
+        assert f'peer="{row["peer"]}"' in said[0]
+        assert 0 < int(said[1]) <= row["received"]
+        assert re.search(rf'^wireguard_peer_expected{{.*peer="{row["peer"]}".*}} 1$', page, re.M)
+
+
+def test_an_exporter_that_hangs_is_told(lab):
+    number = lab("lab", "exec", "hub", "pgrep", "-f", "hubd.pyz serve").stdout.split()[0]
+    lab("lab", "exec", "hub", "kill", "-STOP", number)
+    try:
+        found = seen(lab, 4)
+        assert found["hub"]["exporter"]["answers"] is False
+        assert found["wrong"] == [f"the exporter does not answer: nothing answers at {PLACE}: timed out"]
+        assert {row["state"] for row in found["peers"]} == {"online"}, "status does not need it"
+    finally:
+        lab("lab", "exec", "hub", "kill", "-CONT", number)
+    assert seen(lab)["hub"]["exporter"]["answers"] is True
 
 
 def test_who_never_came_is_never_and_not_now(mended):
