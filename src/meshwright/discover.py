@@ -21,7 +21,7 @@ from meshwright.io import program
 from meshwright.io.cluster import Cluster, Object
 from meshwright.providers.kubernetes import claims, inside
 from meshwright.providers.kubernetes.look import offboarded
-from meshwright.spec.model import Address, Kubernetes, Mesh
+from meshwright.spec.model import Address, Kubernetes, Mesh, MindflavorExporter
 
 FEW = 3
 """Services that are asked for one by one; where there are more, all of the cluster's are listed."""
@@ -122,15 +122,17 @@ def _tenants(
 
     So all namespaces are listed, whatever their labels say.
     """
-    access = kubernetes.access.namespace
+    own = {kubernetes.access.namespace}
+    if mesh.observability and isinstance(mesh.observability.exporter, MindflavorExporter):
+        own.add(mesh.observability.exporter.namespace)
     spaces = {s["metadata"]["name"]: s for s in cluster.list("/api/v1/namespaces", metadata=True)}
     doubtful = {name for name, s in spaces.items() if claims.ours(s, mesh.name, ()) and not claims.whole(s)}
-    found = inside.objects(cluster, claims.TELLING, doubtful - {access})
+    found = inside.objects(cluster, claims.TELLING, doubtful - own)
     within, bound = claims.meshes(found), _bound(mesh, kubernetes, found)
     filed = {peer.namespace: name for name, peer in mesh.peers.items() if peer.namespace}
     for name, space in spaces.items():
         gone = name not in active and offboarded(space)
-        if name == access or gone or not claims.surely(space, mesh.name, within.get(name, ()), name in filed):
+        if name in own or gone or not claims.surely(space, mesh.name, within.get(name, ()), name in filed):
             continue
         meta = space["metadata"]
         labels = meta.get("labels") or {}

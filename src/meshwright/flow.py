@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from meshwright import discover
 from meshwright.desired.facts import Facts
-from meshwright.desired.resource import Resource, fill
+from meshwright.desired.resource import Blocked, Resource, fill
 from meshwright.desired.state import known, state
 from meshwright.errors import ConflictError, GuardError, MeshwrightError, PartlyApplied
 from meshwright.events import Changed, Checked, Failed, Started, Tell
@@ -171,10 +171,20 @@ def _check_pinned(mesh: Mesh, actual: Mapping[str, Resource]) -> None:
 
 
 def only(todo: Plan, systems: Sequence[str]) -> Plan:
-    """The part of a plan that belongs to some systems, with a digest of its own."""
-    changes = tuple(change for change in todo.changes if change.system in systems)
+    """The part of a plan that belongs to some systems, with a digest of its own.
+
+    An object of the cluster that needs a key which another system is yet to make waits.
+    """
     reasons = tuple(reason for reason in todo.guard if any(system in reason for system in systems))
     blocked = {id: why for id, why in todo.blocked.items() if id.partition("/")[0] in systems}
+    mine = [change for change in todo.changes if change.system in systems]
+    out = {change.id for change in todo.changes if change.system not in systems}
+    for change in mine:
+        if change.system == "kubernetes" and (needs := sorted(out.intersection(change.after))):
+            hint = "apply without --only, or with --only files first"
+            blocked[change.id] = Blocked("waits", f"waits for {needs[0]}, which --only leaves out", hint)
+            out.add(change.id)
+    changes = tuple(change for change in mine if change.id not in blocked)
     return Plan(changes, plan.digest(changes), reasons, blocked)
 
 

@@ -14,7 +14,9 @@ import pytest
 import controlplane
 from controlplane import ControlPlane
 from door import REFERENCE, Door
+from meshwright import keys
 from meshwright.lab.cluster import programs
+from meshwright.providers.files import keep
 
 pytestmark = pytest.mark.cluster
 SPACES = ("ham", "bryce", "jake", "steve")
@@ -30,7 +32,10 @@ class Cluster(Door):
         text = re.sub(rf"\bnamespace: ({'|'.join(SPACES)})\b", rf"namespace: {prefix}-\1", REFERENCE.read_text())
         text = re.sub(r"\b(name|reader): (collective-mesh|[a-z]*-deployer|[a-z-]*-reader)\b", rf"\1: {prefix}-\2", text)
         text = text.replace("\nkubernetes:\n", f"\nkubernetes:\n  access: {{namespace: {prefix}-access}}\n")
+        text = text.replace("namespace: wireguard-exporter", f"namespace: {prefix}-exporter")
         self.mesh(text)
+        plane.kubectl("create", "namespace", "monitoring")
+        keep(folder / ".meshwright", {who: keys.generate() for who in ("hamilton", "bryce", "jake", "steve")}, {})
 
     def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         done: subprocess.CompletedProcess[str] = self(*arguments)
@@ -52,11 +57,7 @@ class Cluster(Door):
 @pytest.fixture
 def operator(cluster: ControlPlane) -> None:
     """An API server that knows monitors."""
-    for kind in ("servicemonitors", "podmonitors"):
-        path = programs.crds() / f"monitoring.coreos.com_{kind}.yaml"
-        assert cluster.kubectl("apply", "--server-side", "-f", str(path)).returncode == 0
-        name = f"customresourcedefinition/{kind}.monitoring.coreos.com"
-        assert cluster.kubectl("wait", "--for=condition=established", "--timeout=30s", name).returncode == 0
+    cluster.install_crds("servicemonitors", "podmonitors", "prometheusrules")
 
 
 @pytest.fixture
@@ -74,6 +75,7 @@ def house(tmp_path: Path, cluster: ControlPlane, request: pytest.FixtureRequest)
     mesh = f"meshwright.io/mesh={prefix}-collective-mesh"
     cluster.kubectl("delete", kinds, "-l", mesh, "--wait=false")
     cluster.kubectl("delete", "serviceaccounts", "-n", "default", "-l", mesh)
+    cluster.kubectl("delete", "configmaps", "-n", "monitoring", "-l", mesh)
 
 
 def kubectls() -> list[str]:
@@ -126,15 +128,15 @@ def test_what_apply_made_is_what_the_files_say(house: Cluster) -> None:
 
 def test_without_the_operator_the_other_files_apply_and_monitors_wait(bare: Cluster) -> None:
     house, files = bare, bare.rendered()
-    monitors = next(path for path in files if "observability" in path)
+    parts = [path for path in files if re.search("observability|exporter|rules", path)]
     done = house.plane.kubectl("apply", "--server-side", *[word for words in files.values() for word in words])
     assert done.returncode == 1
     errors = [line for line in done.stderr.decode().splitlines() if not line.startswith("ensure CRDs")]
-    assert len(errors) == 8
-    assert all(monitors in line for line in errors), errors
+    assert len(errors) == 10
+    assert all(any(path in line for path in parts) for line in errors), errors
     plan = house.run("plan", "--only", "kubernetes")
-    assert "4 things: waits for the CRD servicemonitors" in plan.stdout
-    assert "Nothing to do, 8 waiting. digest" in plan.stdout
+    assert "5 things: waits for the CRD servicemonitors" in plan.stdout
+    assert "Nothing to do, 10 waiting. digest" in plan.stdout
     assert house.run("apply", "--only", "kubernetes").stdout == plan.stdout
 
 
