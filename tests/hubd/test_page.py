@@ -221,6 +221,15 @@ def test_a_peer_that_gets_another_address_or_name_has_it_on_the_next_page() -> N
     assert parsed(page.render(renamed, forms)) == meant(renamed)
 
 
+def test_peers_in_another_order_need_no_new_forms(monkeypatch: pytest.MonkeyPatch) -> None:
+    peers = [Peer(key(number), (f"10.0.0.{number}/32",), number % 2, number, 2 * number) for number in range(9)]
+    forms, of = page.Forms(), of_three(live=reading.spoken([uapi(peers)]))
+    page.render(of, forms)
+    monkeypatch.delattr(page, "_forms")
+    turned = of._replace(live=reading.spoken([uapi(peers[4:] + peers[:4])]))
+    assert parsed(page.render(turned, forms)) == meant(turned)
+
+
 def test_a_page_stands_in_pieces_that_are_not_large() -> None:
     peers = [Peer(number.to_bytes(32, "big"), ("10.0.0.1/32",), 1, 2, 3) for number in range(20_000)]
     of = Sample("wg1", True, reading.spoken([uapi(peers)]), None, {"peers": {}})

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from . import reading, sample
@@ -69,25 +70,42 @@ class Forms:
     """What stays from one page of a listener to the next."""
 
     def __init__(self) -> None:
-        self.made_for: tuple[Any, ...] = ()
+        self.interface = ""
         self.settings: Mapping[str, Any] | None = None
+        self.keys: tuple[bytes, ...] = ()
+        self.allowed: tuple[bytes, ...] = ()
         self.peers: list[Form] = []
         self.heard: dict[int, tuple[tuple[int, ...], bytes]] = {}
         self.expected: list[bytes] = []
         self.tallies: dict[str, Tally] = {}
 
-    def fit(self, of: Sample) -> None:
-        """Make again what no longer holds. Settings are the same as long as they are the same object."""
-        same = self.settings is of.settings and self.made_for[:1] == (of.interface,)
+    def fit(self, of: Sample) -> Reading:
+        """Make again what no longer holds -> the live peers in the order of the forms.
+
+        Settings are the same as long as they are the same object.
+        """
+        same = self.settings is of.settings and self.interface == of.interface
         if not same:
-            self.settings = of.settings
+            self.interface, self.settings = of.interface, of.settings
             self.expected = list(_expected(of))
-        live = of.live or Reading()
-        made_for = (of.interface, live.keys, live.allowed)
-        if not same or self.made_for != made_for:
-            self.made_for = made_for
+        live = _ordered(of.live or Reading(), self.keys)
+        if not same or self.keys != live.keys or self.allowed != live.allowed:
+            self.keys, self.allowed = live.keys, live.allowed
             self.peers = list(_forms(of.interface, live, sample.by_key(of.settings)))
             self.heard, self.tallies = {}, {}
+        return live
+
+
+def _ordered(live: Reading, keys: tuple[bytes, ...]) -> Reading:
+    """The same peers in the order of `keys`, if they are these: wireguard-go lists them in another order each time."""
+    if len(keys) != len(live.keys) or len(keys) < 2 or keys == live.keys:
+        return live
+    places = dict(zip(live.keys, range(len(keys))))  # noqa: B905  Python 3.9 has no strict
+    try:
+        order = itemgetter(*keys)(places)
+    except KeyError:
+        return live
+    return Reading(*(itemgetter(*order)(column) for column in live))
 
 
 def render(of: Sample, forms: Forms | None = None) -> bytes:
@@ -98,14 +116,14 @@ def render(of: Sample, forms: Forms | None = None) -> bytes:
 def pieces(of: Sample, forms: Forms | None = None) -> Iterator[bytes]:
     """The page in pieces of at most a megabyte or so: at 60 000 peers the whole is 30."""
     forms = forms or Forms()
-    forms.fit(of)
+    live = forms.fit(of)
     yield from _alone(of)
     if of.live is not None:
-        for name, values in ((SENT, of.live.sent), (RECEIVED, of.live.received)):
+        for name, values in ((SENT, live.sent), (RECEIVED, live.received)):
             yield _title(name)
             yield from (_filled(form.lines, name, values[form.start : form.end]) for form in forms.peers)
         yield _title(HANDSHAKE)
-        yield from (_handshakes(forms, form, of.live.handshake[form.start : form.end]) for form in forms.peers)
+        yield from (_handshakes(forms, form, live.handshake[form.start : form.end]) for form in forms.peers)
     yield from forms.expected
     if of.live is not None and of.counters is not None:
         yield from _counts(forms, of, ATTEMPTED, of.counters.attempted_from, of.counters.attempted)
