@@ -57,8 +57,8 @@ class Thief:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lock is renewed twice in a second."""
-    monkeypatch.setattr(kubernetes, "held", partial(held, duration=2))
+    """The lock is renewed every two seconds, and a busy machine may come late to it: it is lost to a thief alone."""
+    monkeypatch.setattr(kubernetes, "held", partial(held, duration=8))
 
 
 def writes(way: Between, part: str) -> int:
@@ -84,7 +84,7 @@ def test_nothing_is_created_after_the_lock_is_lost(
     home.apply()
     home.more = many(home, 150)
     todo = home.plan()
-    failed = interrupted(home, through(), todo, way, "/roles/")
+    failed = interrupted(home, through(20), todo, way, "/roles/")
     there = {f"kubernetes/role/{home.tenant}/{name}" for name in versions(home)}
     assert {change.id for change in todo.changes} - there == set(failed), "each by its name, and no other"
     home.forget_lock()
@@ -110,7 +110,7 @@ def test_nothing_is_changed_or_deleted_after_the_lock_is_lost(
         home.more = [resource({**role.attrs, "rules": []}) for role in roles]
     todo = home.plan()
     assert len(todo.changes) == 80
-    failed = interrupted(home, through(), todo, way, "/roles/")
+    failed = interrupted(home, through(20), todo, way, "/roles/")
     assert 10 < len(failed) < 80
     left = {change.id for change in home.plan().changes}
     assert left == set(failed), "each by its name, and no other"
