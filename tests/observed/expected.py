@@ -100,7 +100,8 @@ class Some:
 
 
 LIMIT = ("tenant", "namespace", "job", "limit")
-CUT = {("carl", "carl", "carl/carl-pods", "samples"): 20_000, ("carl", "carl", "carl/carl-pods", "size"): -1}
+# the first number is one that he made up (SPOOF): about himself he may lie
+CUT = {("carl", "carl", "carl/carl-pods", "samples"): 1e9, ("carl", "carl", "carl/carl-pods", "size"): -1}
 STATES = whose(people(CONNECTED, 3), people(ABSENT, 1))
 HAVE = len(EVERYBODY) + 1
 

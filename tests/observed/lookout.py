@@ -40,6 +40,7 @@ HUB, PORT = "192.168.20.20", 9090
 MINDFLAVOR = "mindflavor/prometheus-wireguard-exporter:3.6.6"
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 FOR, EVERY = "2s", "1s"  # of every alert that has a `for:`; of every group of rules
+LONG = 400  # seconds for one command, on a machine that does much else
 Labels = Mapping[str, str]
 PROMETHEUS: list[dict[str, Any]] = [
     {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "prometheus", "namespace": SPACE}},
@@ -97,6 +98,12 @@ class Lookout(Door):
 
     def write(self, mesh: str) -> None:
         self.mesh(mesh)
+
+    def __call__(self, *arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), cwd=self.folder, env=self.env, input=stdin,
+            capture_output=True, text=True, timeout=LONG,
+        )  # fmt: skip
 
     # -- the lab
 
@@ -203,7 +210,8 @@ class Lookout(Door):
         if not secret:
             return {}
         packed = base64.b64decode(secret["data"]["prometheus.yaml.gz"])
-        out = {"prometheus.yaml": gzip.decompress(packed)}
+        # the config-reloader says which part of the targets is this Prometheus's
+        out = {"prometheus.yaml": gzip.decompress(packed).replace(b"$(SHARD)", b"0")}
         maps = self.cluster.list(f"/api/v1/namespaces/{SPACE}/configmaps")
         rules = sorted((m for m in maps if "-rulefiles-" in m["metadata"]["name"]), key=lambda m: m["metadata"]["name"])
         for number, found in enumerate(rules):

@@ -303,8 +303,8 @@ def guarded(house: Lookout) -> list[dict[str, Any]]:
     )
     watch = mesh.observability.model_copy(update={"exporter": exporter})
     hub = mesh.hub.model_copy(update={"interface": "wg9"})
-    wanted = state(mesh.model_copy(update={"name": GUARDED, "peers": {}, "hub": hub, "observability": watch}), facts)
-    settings = wanted[f"hub/exporter/{GUARDED}"].attrs["saved"]
+    wanted = state(mesh.model_copy(update={"name": GUARDED, "hub": hub, "observability": watch}), facts)
+    settings = {**wanted[f"hub/exporter/{GUARDED}"].attrs["saved"], "peers": {}}
     folder = f"/var/lib/meshwright/{GUARDED}"
     house.sh("hub", f"mkdir -m 700 -p {folder}/memory")
     house.hub.put(f"{folder}/exporter.json", json.dumps(settings).encode(), 0o600)
