@@ -321,7 +321,7 @@ def ceiling(value: float) -> float:
     if value <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(power * step for step in (1, 2, 4, 6, 8, 10) if value <= power * step * 1.000001)
+    return next(power * step for step in (1, 1.2, 1.5, 2, 3, 4, 5, 6, 8, 10) if value <= power * step * 1.000001)
 
 
 def moment(when: float) -> str:
