@@ -57,7 +57,18 @@ def test_a_picture_is_well_formed_and_says_what_the_answers_say() -> None:
     said = words(svg)
     for title in (each["title"] for each in board(mesh_of("ours"))["panels"]):
         assert title in said
-    for word in ("up", "connected", "never", "not on the hub", "1.6 min", "3 MiB", "1.5 KiB", "X<&>", "10.77.9.9/32"):
+    for word in (
+        "up",
+        "connected",
+        "never",
+        "not on the hub",
+        "1.6 min",
+        "3 MiB",
+        "1.5 KiB",
+        "X<&>",
+        "10.77.9.9/32",
+        "12 B",
+    ):
         assert word in said, word
     assert "ben phone" in said
     assert "A caption." in said
