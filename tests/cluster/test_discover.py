@@ -52,7 +52,9 @@ class Counted(Cluster):
     asked: list[str]
 
     def _send(self, method: str, path: str, *args: Any, **more: Any) -> Any:
-        self.__dict__.setdefault("asked", []).append(path)
+        # not what is in the namespaces that other tests have left, and that could be anybody's
+        if "/namespaces/" not in path or f"/namespaces/{SPACE}" in path:
+            self.__dict__.setdefault("asked", []).append(path)
         return super()._send(method, path, *args, **more)
 
 
