@@ -12,14 +12,17 @@ from controlplane import ControlPlane
 from meshwright.desired.manifest import id_of, resource
 from meshwright.desired.names import PEER, labels
 from meshwright.desired.resource import Resource, collect
+from meshwright.errors import ClusterError
 from meshwright.events import Event, silent
 from meshwright.io.cluster import Cluster
 from meshwright.plan.plan import Change, Plan, make
 from meshwright.providers.base import Result
 from meshwright.providers.kubernetes import Kubernetes
+from meshwright.providers.kubernetes.kinds import TABLE, Kind
 
 RBAC = "rbac.authorization.k8s.io"
 CEL = "admissionregistration.k8s.io/v1"
+KINDS = {**TABLE, "configmap": Kind("ConfigMap", "v1", "configmaps")}
 
 
 @dataclass
@@ -80,9 +83,15 @@ class Specimen:
     def live(self, id: str) -> dict[str, Any]:
         """The object as the server has it, with managedFields; {} when it is not there."""
         _, kind, *place = id.split("/")
-        where = ["-n", place[0]] if len(place) == 2 else []
-        done = self.control.kubectl("get", kind, place[-1], *where, "-o", "json", "--show-managed-fields")
-        return json.loads(done.stdout) if done.returncode == 0 else {}
+        asked = self.control.connect()  # a kubectl for each look would be most of what these tests cost
+        try:
+            return asked.get(f"{KINDS[kind].collection(*place[:-1])}/{place[-1]}")
+        except ClusterError as error:
+            if error.status != 404:
+                raise
+            return {}
+        finally:
+            asked.close()
 
     def patch(self, id: str, body: Mapping[str, Any], manager: str = "kubectl-edit") -> None:
         _, kind, *place = id.split("/")
