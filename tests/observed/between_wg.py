@@ -1,7 +1,7 @@
 """Stands between a control socket of wireguard-go and who asks: python between_wg.py SOCKET MODE, until it is killed.
 
-future: every handshake is an hour from now. blind: the device refuses to answer. The device watches that a file of the
-name of its socket is there, so one takes the place of the other in one step.
+future: every handshake is an hour from now. blind: the device refuses to answer. Mounted over the socket, whose file
+the device watches and must not lose.
 """
 
 from __future__ import annotations
@@ -10,31 +10,30 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
 
 
 def main(path: str, mode: str) -> None:
-    real, fresh = f"{path}.real", f"{path}.new"
-    for old in (fresh, real):
-        if os.path.exists(old):
-            os.unlink(old)
-    os.link(path, real)
+    real, mine = f"/proc/self/fd/{os.open(path, os.O_PATH)}", "/run/between.sock"
+    if os.path.exists(mine):
+        os.unlink(mine)
     server = socket.socket(socket.AF_UNIX)
-    server.bind(fresh)
-    os.chmod(fresh, 0o600)
+    server.bind(mine)
+    os.chmod(mine, 0o600)
     server.listen(16)
-    os.rename(fresh, path)
-    signal.signal(signal.SIGTERM, lambda *_: leave(real, path))
+    subprocess.run(["mount", "--bind", mine, path], check=True, timeout=30)
+    signal.signal(signal.SIGTERM, lambda *_: leave(path))
     print("there", flush=True)
     while True:
         link, _ = server.accept()
         threading.Thread(target=serve, args=(link, real, mode), daemon=True).start()
 
 
-def leave(real: str, path: str) -> None:
-    os.rename(real, path)
+def leave(path: str) -> None:
+    subprocess.run(["umount", path], timeout=30)
     os._exit(0)
 
 

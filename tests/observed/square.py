@@ -274,10 +274,9 @@ def run_as(house: Lookout, user: int) -> None:
     """Exporter 3.6.6 as this user, with all else as it was."""
     patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/securityContext/runAsUser", "value": user}]
     where = ["daemonset/wireguard-exporter", "-n", "wireguard-exporter"]
-    done = house.kubectl("hub", "patch", *where, "--type=json", f"--patch={json.dumps(patch)}")
-    assert done.returncode == 0, done.stderr
-    done = house.kubectl("hub", "rollout", "status", *where, "--timeout=60s")
-    assert done.returncode == 0, done.stdout + done.stderr
+    for words in (["patch", *where, "--type=json", f"--patch={json.dumps(patch)}"], ["rollout", "status", *where]):
+        done = house.kubectl("hub", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 # -- an exporter of ours that is guarded
