@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,13 @@ import watchers
 from lookout import HUB, MINDFLAVOR, Lookout
 
 from meshwright import discover, events, flow
-from meshwright.desired.facts import Exporter, Facts
 from meshwright.desired.names import COMPONENT
 from meshwright.desired.state import known, state
-from meshwright.io import program
 from meshwright.lab import play
 from meshwright.lab.cluster import images, settings
 from meshwright.providers import table
 from meshwright.spec.load import load_text
-from meshwright.spec.model import BuiltinExporter, Mesh, MindflavorExporter
+from meshwright.spec.model import Mesh, MindflavorExporter
 
 OURS, OTHER = "lookout", "elder"
 """Two names for one mesh: the first is watched by our exporter, the second by exporter 3.6.6."""
@@ -277,38 +274,3 @@ def run_as(house: Lookout, user: int) -> None:
     for words in (["patch", *where, "--type=json", f"--patch={json.dumps(patch)}"], ["rollout", "status", *where]):
         done = house.kubectl("hub", *words)
         assert done.returncode == 0, done.stdout + done.stderr
-
-
-# -- an exporter of ours that is guarded
-
-GUARDED, TOKEN, DOOR = "guarded", "t0ken+of/the=house", 9599
-
-
-def guarded(house: Lookout) -> list[dict[str, Any]]:
-    """A second service on the hub, with TLS and a token -> what the cluster is given so that Prometheus finds it.
-
-    A lab's own has neither (lab/play.py). It is of an interface that is not there.
-    """
-    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=hub"
-    make += f" -addext subjectAltName=IP:{HUB} -keyout /run/guarded.key -out /run/guarded.crt"
-    house.sh("hub", f"umask 077; {make} 2>/dev/null")
-    certificate, key = (house.sh("hub", f"cat /run/guarded.{end}") for end in ("crt", "key"))
-    facts = Facts(datetime.now(UTC), program=program.facts(), exporter=Exporter(TOKEN, certificate, key, certificate))
-    mesh = load_text(house.text()).mesh
-    assert mesh.observability
-    source = {"certificate": "x.crt", "key": {"file": "x.key"}}
-    exporter = BuiltinExporter.model_validate(
-        {"kind": "builtin", "port": DOOR, "token": {"file": "token"}, "tls": source}
-    )
-    watch = mesh.observability.model_copy(update={"exporter": exporter})
-    hub = mesh.hub.model_copy(update={"interface": "wg9"})
-    wanted = state(mesh.model_copy(update={"name": GUARDED, "hub": hub, "observability": watch}), facts)
-    settings = {**wanted[f"hub/exporter/{GUARDED}"].attrs["saved"], "peers": {}}
-    folder = f"/var/lib/meshwright/{GUARDED}"
-    house.sh("hub", f"mkdir -m 700 -p {folder}/memory")
-    house.hub.put(f"{folder}/exporter.json", json.dumps(settings).encode(), 0o600)
-    house.start(
-        "guarded", [sys.executable, "-I", "-S", f"/var/lib/meshwright/{OURS}/hubd.pyz", "serve", "wg9", GUARDED]
-    )
-    found = [r.attrs for r in wanted.values() if r.system == "kubernetes"]
-    return [a for a in found if a["metadata"].get("labels", {}).get(COMPONENT)]
