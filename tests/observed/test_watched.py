@@ -213,10 +213,11 @@ def test_an_interface_that_is_down(house: Lookout) -> None:
 
 def test_a_friends_app_that_does_not_answer(house: Lookout) -> None:
     deaf = square.pod("deaf", command="sleep 3600")
-    house.make(deaf, host="bert-phone")
+    deaf["metadata"]["namespace"] = "bert"
+    house.make(deaf)
     now = LASTING | {("MeshTenantScrapeFails", "bert")}
     fires(house, now | {("MeshPeerDenied", "anna")}, now)
-    done = house.kubectl("bert-phone", "delete", "pod", "deaf")
+    done = house.kubectl("hub", "delete", "pod", "deaf", "-n", "bert")
     assert done.returncode == 0, done.stderr
 
 
