@@ -211,10 +211,20 @@ def test_counts_are_of_whom_the_address_belongs_to_now() -> None:
     assert sample.counted(of_three(counters=counts)) == found
 
 
+def test_the_most_specific_allowed_ips_say_whose_an_address_is() -> None:
+    peers = [Peer(key(1), ("10.0.0.0/8", "::/0")), Peer(key(2), ("10.0.0.0/24", "fd00::/64"))]
+    sources = tuple(map(packed, ["10.0.0.1", "10.0.1.1", "fd00::9", "fd01::9"]))
+    of = of_three(live=reading.spoken([uapi(peers)]), counters=Counters(sources, (1, 10, 100, 1000), (), ()))
+    assert sample.counted(of) == {("cleo", "phone"): Counts(101, None), ("bjorn", ""): Counts(1010, None)}
+
+
 def test_a_peer_that_gets_another_address_or_name_has_it_on_the_next_page() -> None:
     forms = page.Forms()
     first = of_three()
     assert parsed(page.render(first, forms)) == meant(first)
+    assert first.live is not None
+    handed = first._replace(live=first.live._replace(allowed=first.live.allowed[::-1]))
+    assert parsed(page.render(handed, forms)) == meant(handed)
     moved = first._replace(live=reading.spoken([uapi([Peer(key(1), ("10.0.0.9/32",), 1, 2, 3)])]))
     assert parsed(page.render(moved, forms)) == meant(moved)
     renamed = moved._replace(settings={"peers": {"björn/töff\n": entry(base(1))}})
