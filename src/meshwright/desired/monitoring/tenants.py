@@ -34,9 +34,9 @@ LIMITS = {
 """Of each monitor, or of each of its targets: enough for a friend's services, too little to drown Prometheus."""
 
 
-_CENTRAL = "(wireguard|meshwright)_.*|.*:.*|ALERTS|ALERTS_FOR_STATE"
-"""Series that only the hub, a rule, or Prometheus itself has: a friend's of such a name are dropped, so that a query
-which does not ask for the namespace is not misled either.
+_CENTRAL = "(wireguard|meshwright|scrape)_.*|up|.*:.*|ALERTS|ALERTS_FOR_STATE"
+"""Series that only the hub, a rule, or Prometheus itself has, which makes `up` and `scrape_...` of a target after this
+rule: a friend's of such a name are dropped, so that a query which does not ask for the namespace is not misled either.
 """
 
 
