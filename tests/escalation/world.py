@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,26 +46,36 @@ JAKE, STEVE, BRYCE, HAM = "esc-jake", "esc-steve", "esc-bryce", "esc-ham"
 OUT = "esc-out"
 """The namespace of a friend who is out: it is in quarantine."""
 DEPLOYER = "esc-deployer"
+EXPORTER, MONITORING = "esc-exporter", "esc-monitoring"
 FLUX = "esc-flux"
 """A namespace of the owner's: what works for him there has all rights, as Flux has."""
 EVENTUALLY = 30
 """Seconds in which the server has to have noticed a policy or a right."""
 
 REFERENCE = Path(__file__).parents[1] / "cases" / "reference" / "mesh.yaml"
+
+
+def _key(number: int) -> str:
+    """A public key of nobody's: the exporter's monitor names every friend by his."""
+    return b64encode(bytes([number]) * 32).decode()
+
+
 CHANGES = {
     "name: collective-mesh": f"name: {MESH}",
-    "namespace: ham}": f"namespace: {HAM}, tenant: {{registries: [ghcr.io, docker.io/library]}}}}",
-    "namespace: bryce}": f"namespace: {BRYCE}, tenant: {{admission: false}}}}",
-    "namespace: jake}": f"namespace: {JAKE}}}",
-    "namespace: steve}": f"namespace: {STEVE}, tenant: {{storage_classes: [esc-fast]}}}}",
+    "namespace: ham}": f"namespace: {HAM}, public_key: {_key(1)}, "
+    "tenant: {registries: [ghcr.io, docker.io/library]}}",
+    "namespace: bryce}": f"namespace: {BRYCE}, public_key: {_key(2)}, tenant: {{admission: false}}}}",
+    "namespace: jake}": f"namespace: {JAKE}, public_key: {_key(3)}}}",
+    "namespace: steve}": f"namespace: {STEVE}, public_key: {_key(4)}, tenant: {{storage_classes: [esc-fast]}}}}",
     "reader: hamilton-cluster-reader": "reader: esc-reader",
+    "namespace: wireguard-exporter}": f"namespace: {EXPORTER}}}\n  namespace: {MONITORING}",
     "deployer: {name: collective-deployer,": f"access: {{namespace: {ACCESS}}}\n"
     '  ingress: {domain: "{namespace}.apps.example.net"}\n'
     f"  deployer: {{name: {DEPLOYER},",
 }
 
 KINDS = {
-    "monitoring.coreos.com": ("ServiceMonitor", "PodMonitor", "Prometheus"),
+    "monitoring.coreos.com": ("ServiceMonitor", "PodMonitor", "PrometheusRule", "Prometheus"),
     "helm.cattle.io": ("HelmChart",),
     "gateway.networking.k8s.io": ("HTTPRoute", "Gateway"),
     "cert-manager.io": ("Certificate", "CertificateRequest"),
@@ -203,6 +214,7 @@ def _extras() -> list[Body]:
     ]
     classes[0]["metadata"]["annotations"] = default
     return [
+        make("v1", "Namespace", MONITORING),
         *classes,
         make("scheduling.k8s.io/v1", "PriorityClass", "esc-important", value=100000),
         make("scheduling.k8s.io/v1", "PriorityClass", "esc-usual", value=10, globalDefault=True),
