@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from meshwright.spec import boxes
-from meshwright.spec.duration import milliseconds
 from meshwright.spec.egress import not_internet
 from meshwright.spec.model import LABEL, Kubernetes, MindflavorExporter, Peer, Tenant
 from meshwright.spec.nodes import Fault, Path, shown
@@ -15,12 +14,10 @@ from meshwright.spec.rules.scene import Scene
 from meshwright.spec.walls import walls
 
 _domain = re.compile(rf"{LABEL}(?:\.{LABEL})*").fullmatch
-_label_value = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?").fullmatch
 _release = re.compile(r"v?1\.[0-9]{1,3}(?:\.[0-9]{1,3})?").fullmatch
 _registry = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}(?::[0-9]{1,5})?(?:/[a-z0-9][a-z0-9._-]{0,127}){0,8}").fullmatch
 _BUILT_IN = ("admin", "cluster-admin", "edit", "view")
 _BILLION = 10**9
-_DAY = 86_400_000
 
 
 def names(scene: Scene) -> Iterator[Fault]:
@@ -86,18 +83,6 @@ def _hosts(scene: Scene, cluster: Kubernetes) -> Iterator[Fault]:
         if not _domain(host) or len(host) > 253:
             yield Fault(path, f"{shown(host)} is not a DNS name", 'write "{namespace}.apps.example.net"')
             return
-
-
-def monitors(scene: Scene) -> Iterator[Fault]:
-    """What the Prometheus operator takes."""
-    watch = scene.mesh.observability
-    if watch is None:
-        return
-    if not _label_value(watch.release):
-        hint = "letters, digits, - _ . between them, at most 63"
-        yield Fault(("observability", "release"), f"{shown(watch.release)} cannot be a label", hint)
-    if not 1000 <= milliseconds(watch.interval) <= _DAY:
-        yield Fault(("observability", "interval"), "not between a second and a day", "for example 30s")
 
 
 def _sections(scene: Scene) -> Iterator[tuple[Path, Tenant, Peer | None]]:

@@ -1,11 +1,13 @@
-"""The observability section: where our exporter listens, and who could read it."""
+"""The observability section: what the operator takes, where our exporter listens, and who could read it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
-from meshwright.spec.model import Address, BuiltinExporter, Mesh, MindflavorExporter
-from meshwright.spec.nodes import Fault, Path
+from meshwright.spec.duration import milliseconds
+from meshwright.spec.model import LABEL, Address, BuiltinExporter, Mesh, MindflavorExporter
+from meshwright.spec.nodes import Fault, Path, shown
 from meshwright.spec.rules.scene import Scene
 
 _UNKNOWN = "unknown"  # what the metrics call the peer of a key that the file does not have
@@ -21,7 +23,67 @@ _TAKEN = {
     10250: "the kubelet",
 }
 _MANY = 1000
+_SECOND = 1000
+_OFTEN, _SELDOM, _NEVER = 5 * _SECOND, 150 * _SECOND, 300 * _SECOND
+"""Time between scrapes. Prometheus looks back five minutes for a value: at _NEVER it finds none before the next scrape,
+above _SELDOM not when one scrape is lost."""
+_LOST, _REKEYED = 180, 120
+"""Seconds, of WireGuard's paper: a session is dead; who sends something makes a new one."""
+_WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_label_value = re.compile(_WORD).fullmatch
+_label_key = re.compile(rf"(?:(?=[^/]{{1,253}}/){LABEL}(?:\.{LABEL})*/)?{_WORD}").fullmatch
 _PATH: Path = ("observability", "exporter")
+
+
+def monitors(scene: Scene) -> Iterator[Fault]:
+    """What the Prometheus operator and Grafana's sidecar take, and a time between scrapes that Prometheus can use."""
+    watch = scene.mesh.observability
+    if watch is None:
+        return
+    if not _label_value(watch.release):
+        hint = "letters, digits, - _ . between them, at most 63"
+        yield Fault(("observability", "release"), f"{shown(watch.release)} cannot be a label", hint)
+    if not _label_key(watch.dashboard_label):
+        text = f"{shown(watch.dashboard_label)} cannot be the name of a label"
+        yield Fault(("observability", "dashboard_label"), text, "as in grafana_dashboard or example.net/dashboard")
+    elif watch.dashboard_label.startswith("meshwright.io/"):
+        text = f"{shown(watch.dashboard_label)} is a label of meshwright itself"
+        yield Fault(("observability", "dashboard_label"), text, "grafana_dashboard is the default")
+    yield from _interval(watch.interval)
+
+
+def _interval(text: str) -> Iterator[Fault]:
+    path, every = ("observability", "interval"), milliseconds(text)
+    if every < _SECOND:
+        yield Fault(path, "less than a second", "for example 30s")
+    elif every >= _NEVER:
+        why = "Prometheus forgets a value after 5 minutes, so alerts would come and go between scrapes"
+        yield Fault(path, why, "30s is the default, 2m is rare enough for any hub")
+    elif every > _SELDOM:
+        why = "one scrape that is lost is a gap: Prometheus forgets a value after 5 minutes"
+        yield Fault(path, why, "at most 2m30s; 30s is the default", "warning")
+    elif every < _OFTEN:
+        why = "the hub and every friend's pod are asked that often, and no alert comes sooner by it"
+        yield Fault(path, why, "30s is the default", "warning")
+
+
+def heard(scene: Scene) -> Iterator[Fault]:
+    """Whose silence is an alert has to speak: WireGuard shakes hands only with who sends something."""
+    for path, peer in scene.peers():
+        if peer.always_on and not peer.disabled:
+            devices = {(*path, "devices", name): device for name, device in (peer.devices or {}).items()}
+            said = {place: d for place, d in devices.items() if "keepalive" in d.model_fields_set and not d.disabled}
+            here = {path: peer} if not devices or said.keys() != devices.keys() else {}
+            for place, section in {**here, **said}.items():
+                yield from _silent((*place, "keepalive"), section.keepalive)
+
+
+def _silent(path: Path, keepalive: int) -> Iterator[Fault]:
+    # after _REKEYED the next packet shakes hands, and that comes within one keepalive
+    if not 0 < keepalive <= _LOST - _REKEYED:
+        often = f"only every {keepalive} s" if keepalive else "nothing"
+        text = f"always on, but when idle it sends {often}: after {_LOST} s without a handshake it counts as silent"
+        yield Fault(path, text, "25 is the default; or leave always_on out", "warning")
 
 
 def strangers(scene: Scene) -> Iterator[Fault]:
