@@ -219,8 +219,14 @@ def _prunable(live: Object, where: Place) -> bool:
     if where.kind.key == "namespace":
         return False
     holders = managed.holders(live)
-    kept = any("data" in holder.fields for holder in holders if not holder.ours)
-    return not (where.kind.opaque and (kept or not holders))
+    return not where.kind.opaque or (bool(holders) and not _has_others_data(holders))
+
+
+def _has_others_data(holders: Iterable[managed.Holder]) -> bool:
+    """Whether somebody else holds data there that we do not declare too: what was adopted is still his on paper."""
+    ours = managed.union(holder.fields.get("data", {}) for holder in holders if holder.ours)
+    others = (holder.fields["data"] for holder in holders if not holder.ours and "data" in holder.fields)
+    return any(not keys or not keys.keys() <= ours.keys() for keys in others)
 
 
 def _resource(
