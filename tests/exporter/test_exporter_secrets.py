@@ -41,8 +41,12 @@ def openssl(folder: Path, *words: str) -> None:
     subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=60)
 
 
-def certificate(folder: Path, name: str, *more: str) -> None:
+FOR = "subjectAltName=IP:192.0.2.10"
+
+
+def certificate(folder: Path, name: str, *more: str, names: str = FOR) -> None:
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"]
+    kind += ["-addext", names] if names else []
     openssl(folder, "req", "-x509", *kind, "-keyout", f"{name}.key", "-out", f"{name}.pem", *(more or ("-days", "2")))
     (folder / f"{name}.key").chmod(0o600)
 
@@ -53,10 +57,44 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     certificate(folder, "c")
     certificate(folder, "d")
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=l"]
+    certificate(folder, "nameless", names="")
+    certificate(folder, "other", names="subjectAltName=IP:192.0.2.11,DNS:192.0.2.10")
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=l", "-addext", FOR]
     openssl(folder, "req", *kind, "-keyout", "l.key", "-out", "l.csr")
-    openssl(folder, "x509", "-req", "-in", "l.csr", "-CA", "d.pem", "-CAkey", "d.key", "-days", "2", "-out", "l.pem")
-    openssl(folder, "x509", "-req", "-in", "l.csr", "-CA", "d.pem", "-CAkey", "d.key", "-days", "-1", "-out", "old.pem")
+    openssl(
+        folder,
+        "x509",
+        "-req",
+        "-copy_extensions",
+        "copy",
+        "-in",
+        "l.csr",
+        "-CA",
+        "d.pem",
+        "-CAkey",
+        "d.key",
+        "-days",
+        "2",
+        "-out",
+        "l.pem",
+    )
+    openssl(
+        folder,
+        "x509",
+        "-req",
+        "-copy_extensions",
+        "copy",
+        "-in",
+        "l.csr",
+        "-CA",
+        "d.pem",
+        "-CAkey",
+        "d.key",
+        "-days",
+        "-1",
+        "-out",
+        "old.pem",
+    )
     openssl(folder, "ec", "-in", "c.key", "-aes128", "-passout", "pass:secret", "-out", "locked.key")
     return folder
 
@@ -148,6 +186,14 @@ def expired(made: Path, folder: Path) -> None:
     copied(made, folder, c_pem="old.pem", c_key="l.key")
 
 
+def nameless(made: Path, folder: Path) -> None:
+    copied(made, folder, c_pem="nameless.pem", c_key="nameless.key")
+
+
+def for_another(made: Path, folder: Path) -> None:
+    copied(made, folder, c_pem="other.pem", c_key="other.key")
+
+
 def locked(made: Path, folder: Path) -> None:
     copied(made, folder, c_key="locked.key")
 
@@ -173,7 +219,8 @@ def binary(_: Path, folder: Path) -> None:
     ("spoil", "place", "word"),
     [(another_key, "tls", "does not belong to the certificate"), (no_pem, "tls.certificate", "no certificate in PEM"),
      (half, "tls", ""), (half_a_key, "tls", ""), (no_key, "tls.key", "no private key in PEM"),
-     (expired, "tls.certificate", "expired"), (locked, "tls", "the key is encrypted"),
+     (expired, "tls.certificate", "expired"), (nameless, "tls.certificate", "not for 192.0.2.10"),
+     (for_another, "tls.certificate", "not for 192.0.2.10"), (locked, "tls", "the key is encrypted"),
      (key_inside, "tls.certificate", "holds a private key too"), (readable, "tls.key", "others can read"),
      (gone, "tls.certificate", "No such file"), (binary, "tls.certificate", "not a text")],
     ids=lambda it: it.__name__ if callable(it) else "",

@@ -42,17 +42,18 @@ def read(mesh: Mesh, folder: Path) -> Exporter | None:
     if token and (not _token(token) or len(token) < LEAST):
         why = "is too short" if _token(token) else "has other characters than letters, digits and -._~+/"
         raise SecretsError(f"{PLACE}.token: what it names {why}: it cannot be sent as a Bearer token", _NEW)
-    return Exporter(token, *(_tls(section.tls, folder) if section.tls else ()))
+    address = str(section.address or mesh.hub.address)
+    return Exporter(token, *(_tls(section.tls, folder, address) if section.tls else ()))
 
 
-def _tls(section: ExporterTls, folder: Path) -> tuple[str, str, str]:
-    """(certificate, key, what to check it against), all PEM."""
+def _tls(section: ExporterTls, folder: Path, address: str) -> tuple[str, str, str]:
+    """(certificate, key, what to check it against), all PEM. address: what scrapers are told that it is for."""
     where = f"{PLACE}.tls"
     certificate = _file(folder / section.certificate, f"{where}.certificate")
     key = secret.lines(section.key, folder, f"{where}.key").strip() + "\n"
     ca = _file(folder / section.ca, f"{where}.ca") if section.ca else certificate
     serving = _serving(certificate, key)
-    _try(serving, ca, f"{where}.{'ca' if section.ca else 'certificate'}")
+    _try(serving, ca, address, where, "ca" if section.ca else "certificate")
     return certificate, key, ca
 
 
@@ -99,16 +100,20 @@ def _encrypted() -> str:
     raise ValueError(_LOCKED)
 
 
-def _try(serving: ssl.SSLContext, ca: str, where: str) -> None:
-    """A whole handshake in memory, as a scraper makes it; only the name is left to him, who knows how he calls it."""
+_NAMES: Final = (62, 64)
+"""X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL."""
+
+
+def _try(serving: ssl.SSLContext, ca: str, address: str, section: str, key: str) -> None:
+    """A whole handshake in memory, as the scraper makes it whom the monitor names this address."""
+    where = f"{section}.{key}"
     asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    asking.check_hostname = False
     asking.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         asking.load_verify_locations(cadata=ca)
         to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
         ends = (
-            asking.wrap_bio(to_client, to_server),
+            asking.wrap_bio(to_client, to_server, server_hostname=address),
             serving.wrap_bio(to_server, to_client, server_side=True),
         )
         for _ in range(5):
@@ -118,6 +123,10 @@ def _try(serving: ssl.SSLContext, ca: str, where: str) -> None:
                 except ssl.SSLWantReadError:
                     continue
     except ssl.SSLCertVerificationError as error:
+        if error.verify_code in _NAMES:
+            text = f"{section}.certificate: it is not for {address}, so every scraper will refuse it"
+            hint = f"make one with subjectAltName=IP:{address}; openssl req takes it by -addext"
+            raise SecretsError(text, hint) from None
         hint = "renew the certificate, or name in tls.ca what has signed it; then plan again"
         raise SecretsError(f"{where}: scrapers will refuse the certificate: {error.verify_message}", hint) from None
     except (ssl.SSLError, ValueError) as error:
