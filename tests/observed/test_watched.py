@@ -5,6 +5,9 @@ The tests are one story, told in order: each begins where the one before it ende
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 import square
 from expected import CONNECTED, EVERYBODY, expected, people
@@ -64,9 +67,11 @@ def test_nobody_passes_for_the_hub(house: Lookout) -> None:
     assert house.query('{namespace="carl",__name__=~"(wireguard|meshwright)_.*"}') == []
     assert house.query('{__name__=~"wireguard_.*",tenant!=""}') == []
     assert {m["namespace"] for m, _ in house.query('{__name__=~"wireguard_.+"}')} == {n for _, n in JOBS.values()}
+    assert house.query('{__name__=~"up|scrape_.*",exported_job!=""}') == []
     # a name that nobody keeps from him: where it comes from is said by the scraper
-    found = {(m["job"], m["namespace"], m["tenant"]) for m, _ in house.query('up{exported_job!=""}')}
-    assert found == {("carl/carl-pods", "carl", "carl")}
+    found = house.query("visits_total")
+    assert {m["exported_job"] for m, _ in found} == {job for job, _ in JOBS.values()}
+    assert {(m["job"], m["namespace"], m["tenant"]) for m, _ in found} == {("carl/carl-pods", "carl", "carl")}
     for mesh, (job, namespace) in JOBS.items():
         assert house.values(of(mesh, "up"), "job", "namespace") == {(job, namespace): 1}
 
@@ -79,6 +84,33 @@ def test_too_much_is_cut_off_and_the_others_go_on(house: Lookout) -> None:
     assert errors["spoof"] == ""
     assert house.api("status/tsdb")["headStats"]["numSeries"] < 20_000
     assert house.query('min(count_over_time(up{tenant="bert"}[10s])) >= 3'), "bert is scraped as before"
+
+
+def test_a_token_and_tls_are_shown_by_what_the_operator_makes(house: Lookout) -> None:
+    name = f"{square.GUARDED}-exporter"
+    house.make(*square.guarded(house))
+    house.reload(lambda found: f"monitoring/{name}/" in found["prometheus.yaml"].decode())
+    here = f'{{job="{JOBS[OURS][0]}",namespace="{square.ELSEWHERE}"}}'
+
+    def error() -> str:
+        (target,) = (t for t in house.targets() if t["labels"]["namespace"] == square.ELSEWHERE)
+        assert target["scrapeUrl"].startswith("https://")
+        return str(target["lastError"])
+
+    house.until(lambda: house.values(f"up{here}") == {(): 1}, PATIENCE, "what is guarded is not scraped")
+    assert house.values(f"wireguard_scrape_success{here}") == {(): 0}
+    wrong = {"data": {"token": base64.b64encode(b"another-house-s-token").decode()}}
+    where = ("secret", f"meshwright-{name}", "-n", "monitoring")
+    done = house.kubectl("hub", "patch", *where, f"--patch={json.dumps(wrong)}")
+    assert done.returncode == 0, done.stderr
+    house.reload(lambda found: square.TOKEN not in found["prometheus.yaml"].decode())
+    house.until(lambda: house.values(f"up{here}") == {(): 0}, PATIENCE, "a wrong token opens")
+    assert "401" in error()
+    right = {"data": {"token": base64.b64encode(square.TOKEN.encode()).decode()}}
+    done = house.kubectl("hub", "patch", *where, f"--patch={json.dumps(right)}")
+    assert done.returncode == 0, done.stderr
+    house.reload(lambda found: square.TOKEN in found["prometheus.yaml"].decode())
+    house.until(lambda: house.values(f"up{here}") == {(): 1}, PATIENCE, "the right token does not open again")
 
 
 @both
@@ -99,13 +131,8 @@ def test_every_expression_says_what_it_should(house: Lookout, mesh: str) -> None
 
 # -- alerts
 
-STANDING = {
-    ("MeshPeerUnknown", STRANGER),
-    ("MeshPeerSilent", "dora"),
-    ("MeshPeersDiffer", ""),
-    ("MeshTenantScrapeCutOff", "samples"),
-    ("MeshTenantScrapeCutOff", "size"),
-}
+CUT = {("MeshTenantScrapeCutOff", "samples"), ("MeshTenantScrapeCutOff", "size")}
+STANDING = CUT | {("MeshPeerUnknown", STRANGER), ("MeshPeerSilent", "dora"), ("MeshPeersDiffer", "")}
 """What fires in the house as it is, and nothing else does."""
 
 
@@ -134,6 +161,7 @@ def fires(house: Lookout, ours: set[tuple[str, str]], other: set[tuple[str, str]
 
 
 def test_just_what_is_wrong_is_told(house: Lookout) -> None:
+    """Not what that other exporter says, of the same job in another namespace (square.guarded)."""
     fires(house, STANDING)
     # he takes the longest to be missed, so he begins now
     house.sh("carl", f"ip link delete {house.lab.interface('carl')}")
@@ -180,24 +208,24 @@ LASTING = STANDING - {("MeshPeersDiffer", ""), ("MeshPeerUnknown", STRANGER)} | 
 
 
 def test_a_clock_that_is_ahead(house: Lookout) -> None:
-    """Of ours alone: the other has mounts of its own, and asks the device itself."""
     now = LASTING | {("MeshHandshakeInFuture", "")}
     with square.between(house, "future"):
-        fires(house, now | {("MeshPeerDenied", "anna")}, LASTING)
+        square.restart(house)
+        fires(house, now | {("MeshPeerDenied", "anna")}, now)
+    square.restart(house)
     fires(house, LASTING | {("MeshPeerDenied", "anna")}, LASTING)
 
 
-def test_an_exporter_that_cannot_see(house: Lookout) -> None:
-    """3.6.6 as another user than root says nothing and looks well; as root with NET_ADMIN alone it sees."""
-    cut = {one for one in STANDING if one[0] == "MeshTenantScrapeCutOff"}
-    try:
+def test_exporters_that_cannot_see(house: Lookout) -> None:
+    """Ours is refused by the device. 3.6.6 as another user than root says nothing and looks well; as root with
+    NET_ADMIN alone it sees.
+    """
+    # what looks back sees what was there before
+    blind = CUT | {("MeshExporterBlind", ""), ("MeshCountersReset", "")}
+    with square.between(house, "blind"):
         square.run_as(house, 1000)
-        # what looks back sees what was there before
-        fires(
-            house, LASTING | {("MeshPeerDenied", "anna")}, cut | {("MeshExporterBlind", ""), ("MeshCountersReset", "")}
-        )
-    finally:
-        square.run_as(house, 0)
+        fires(house, blind | {("MeshPeerDenied", "anna")}, blind)
+    square.run_as(house, 0)
     fires(house, LASTING | {("MeshPeerDenied", "anna")}, LASTING)
 
 
@@ -235,5 +263,6 @@ def test_exporters_that_are_gone(house: Lookout) -> None:
     service(house.hub, f"meshwright-hubd-{OURS}.service", "stop")
     done = house.kubectl("hub", "delete", "daemonset", "wireguard-exporter", "-n", "wireguard-exporter")
     assert done.returncode == 0, done.stderr
-    cut = {one for one in STANDING if one[0] == "MeshTenantScrapeCutOff"}
-    fires(house, cut | {("MeshExporterDown", "")})
+    # what looks back sees what was there before
+    gone = CUT | {("MeshExporterDown", ""), ("MeshCountersReset", "")}
+    fires(house, gone | {("MeshPeerDenied", "anna")}, gone)
