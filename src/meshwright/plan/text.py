@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from meshwright.desired.resource import Blocked, Resource, Unknown
-from meshwright.plan.diff import ABSENT, Field, Path
+from meshwright.plan.diff import ABSENT, Field, Path, fields, same
 from meshwright.plan.plan import Change, Plan, Verb
 
 MARKS: Mapping[Verb, str] = {"create": "+", "update": "~", "delete": "-"}
@@ -156,9 +156,9 @@ def _block(change: Change) -> list[str]:
 
 def _shown(change: Change) -> Iterator[tuple[str, str]]:
     """Name and value of each field; what is the same in both halves is said once."""
-    fields = list(_leaves(change.fields))
-    telling = [field for field in fields if not (_says_nothing(field.old) and _says_nothing(field.new))]
-    leaves = [(field.path, _values(field, change) + _held(field.path, change)) for field in telling or fields]
+    found = [part for field in _leaves(change.fields) for part in _parts(field)]
+    telling = [field for field in found if not (_says_nothing(field.old) and _says_nothing(field.new))]
+    leaves = [(field.path, _values(field, change) + _held(field.path, change)) for field in telling or found]
     by_path = dict(leaves)
     for path, value in leaves:
         twin = _twin(path)
@@ -191,6 +191,36 @@ def _leaves(fields: Iterable[Field]) -> Iterator[Field]:
             yield from _leaves(Field((*field.path, k), before.get(k, ABSENT), after.get(k, ABSENT)) for k in keys)
         else:
             yield field
+
+
+def _parts(field: Field) -> Iterator[Field]:
+    """A list of things with names as those of them that differ, each down to what differs in it; else the field."""
+    old, new = _by_name(field.old), _by_name(field.new)
+    names = [name for name in {**old, **new} if not same(old.get(name, ABSENT), new.get(name, ABSENT))]
+    if not (old.keys() & new.keys() and names):  # all of them others, or only in other places
+        yield field
+        return
+    for name in names:
+        path = (*field.path, name)
+        if name in old and name in new:
+            for inner in fields(old[name], new[name], path):
+                yield from _parts(inner)
+        else:
+            yield Field(path, old.get(name, ABSENT), new.get(name, ABSENT))
+
+
+def _by_name(value: Any) -> dict[str, Any]:
+    """The things of a list by what tells them apart; nothing where that is not so for each."""
+    things = value if isinstance(value, list) else []
+    found = {_name(thing): thing for thing in things if isinstance(thing, Mapping)}
+    return found if len(found) == len(things) and "" not in found else {}
+
+
+def _name(thing: Mapping[str, Any]) -> str:
+    """A rule that records is told apart from others of its name by its labels."""
+    name = next((str(thing[key]) for key in ("alert", "record", "name") if thing.get(key)), "")
+    labels = thing.get("labels") if "record" in thing else None
+    return f"{name}{_value(labels)}" if labels else name
 
 
 def _values(field: Field, change: Change) -> str:
