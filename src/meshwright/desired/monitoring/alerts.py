@@ -137,15 +137,15 @@ def _silence(hub: Hub) -> Iterator[Alert]:
         "network.",
     )
     before = f"max_over_time({hub.of(series.EXPECTED)}[1h] offset 7d)"
-    ever = f"max by ({DEVICE}) (max_over_time({hub.of(series.HANDSHAKE)}[7d:1h])) > 0 or {hub.handshake()}"
+    ever = f"max by ({DEVICE}) (max_over_time({hub.of(series.HANDSHAKE)}[7d])) > 0"
     yield Alert(
         "MeshPeerNeverConnected",
         "info",
         "15m",
         f"{others} and on ({DEVICE}) {there} and on ({DEVICE}) {before} unless on ({DEVICE}) ({ever})",
-        f"{WHO} was admitted a week ago or more, and has not connected since",
-        "Next: ask whether the .conf reached him and works; meshwright peer conf shows it. If nobody needs it: "
-        "meshwright peer remove.",
+        f"{WHO} was admitted a week ago or more, and no handshake of the last 7 days is known",
+        "Nor does the hub know an older one; it forgets them when its interface is made anew. Next: ask whether the "
+        ".conf reached him and works; meshwright peer conf shows it. If nobody needs it: meshwright peer remove.",
         slow=True,
     )
 
@@ -210,12 +210,11 @@ def _denied(hub: Hub) -> Alert:
 
 
 def _friends(friends: Friends) -> Iterator[Alert]:
-    cut = friends.cut_off()
     yield Alert(
         "MeshTenantScrapeFails",
         "info",
         "15m",
-        f"count by ({TENANTS}) ({friends.of('up')} == 0) unless on ({TENANTS}) ({cut})",
+        f"count by ({TENANTS}) {friends.failing()}",
         "Prometheus gets no metrics from {{ $labels.job }} of {{ $labels.tenant }}",
         "{{ $value }} of his targets in {{ $labels.namespace }} fail: not reachable, no metrics there, or more than "
         "the limits of his monitor. Next: meshwright doctor scrape {{ $labels.namespace }}/NAME.",
@@ -224,7 +223,7 @@ def _friends(friends: Friends) -> Iterator[Alert]:
         "MeshTenantScrapeCutOff",
         "info",
         "15m",
-        cut,
+        friends.cut_off(),
         "Metrics of {{ $labels.job }} of {{ $labels.tenant }} are left out: above the limit of {{ $labels.limit }}",
         "An answer was larger than the limits of his monitor, so nothing of it is kept. Next: he should drop labels "
         "with many values; his namespace is {{ $labels.namespace }}.",

@@ -183,6 +183,6 @@ def _scrapes(friends: Friends) -> Iterator[Builder]:
     yield grafana.states(
         About(17, "Friends' targets", about, 12, 7, words=SCRAPED, empty="none yet"), [Query(up, "{{tenant}}: {{job}}")]
     )
-    about = "Series that came with each scrape, by friend. Too many are left out, and the scrape fails."
-    many = f"sum by (tenant) ({friends.of('scrape_samples_scraped')})"
+    about = "Series of each scrape that count against the limit, by friend. Of too many none is kept: the scrape fails."
+    many = f"sum by (tenant) ({friends.of('scrape_samples_post_metric_relabeling')})"
     yield grafana.lines(About(18, "Friends' series", about, 12, 7), [Query(many, "{{tenant}}")])

@@ -79,14 +79,25 @@ class Friends:
         mine = (f"namespace=~{one_of(self.namespaces)}", f'{TENANT}!=""')
         return f"{name}{{{','.join((*mine, *self.more))}}}"
 
+    def failing(self) -> str:
+        """The targets that Prometheus gets nothing from, but for those of `cut_off`."""
+        return f"({self.of('up')} == 0 unless ({self._many()} or {self._large()}))"
+
     def cut_off(self) -> str:
-        """By tenant and job, those of whom too much came; label `limit` says of what.
+        """By tenant and job, those of whom too much came, so that nothing of it is kept; label `limit` says of what.
 
         The size is known only where Prometheus runs with its feature extra-scrape-metrics.
         """
-        samples = f"max by ({TENANTS}) ({self.of('scrape_samples_scraped')}) > {LIMITS['sampleLimit']}"
-        size = f"min by ({TENANTS}) ({self.of('scrape_body_size_bytes')}) < 0"
+        samples = f"max by ({TENANTS}) ({self._many()} and {self.of('up')} == 0)"
+        size = f"min by ({TENANTS}) ({self._large()})"
         return f'label_replace({samples}, "limit", "samples", "", "") or label_replace({size}, "limit", "size", "", "")'
+
+    def _many(self) -> str:
+        """The limit is of what relabeling leaves."""
+        return f"{self.of('scrape_samples_post_metric_relabeling')} > {LIMITS['sampleLimit']}"
+
+    def _large(self) -> str:
+        return f"{self.of('scrape_body_size_bytes')} < 0"
 
 
 def hub(mesh: Mesh, watch: Observability, *more: str) -> Hub:

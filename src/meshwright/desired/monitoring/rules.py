@@ -18,7 +18,7 @@ from meshwright.desired.monitoring.promql import Hub
 from meshwright.desired.resource import Resource
 from meshwright.spec.model import Device, Mesh, Observability
 
-MOST = 1000
+MOST = 500
 """Recorded series in one object. The operator takes no PrometheusRule of more than 512 KiB."""
 
 Rule = dict[str, Any]
