@@ -94,6 +94,18 @@ def test_a_device_is_online_as_long_as_its_keys_hold(age: int, state: str) -> No
     assert next(row for row in judged(answer).rows if row.name == "anna").state == state
 
 
+def test_a_stranger_does_not_pass_for_a_friend_who_is_called_unknown() -> None:
+    text = (HERE / "mesh.yaml").read_text().partition("observability:")[0].replace("anna", "unknown")
+    friends = load.load_text(text, now=NOW).mesh
+    answer = said("stranger")
+    for peer in answer["peers"]:
+        peer["peer"] = peer["peer"].replace("anna", "unknown")
+    found = status.judge(friends, answer, status.keys(friends, {}), NOW)
+    stranger = next(peer["public_key"] for peer in answer["peers"] if peer["allowed_ips"] == "10.77.9.9/32")
+    states = {row.public_key == stranger: row.state for row in found.rows if row.peer == "unknown"}
+    assert states == {True: "unknown key", False: "online"}
+
+
 def test_a_thousand_friends_fit_on_a_screen_and_in_a_pipe() -> None:
     answer = said("quiet")
     stranger = {**answer["peers"][0], "peer": "unknown", "device": ""}

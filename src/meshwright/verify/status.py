@@ -130,7 +130,7 @@ def judge(mesh: Mesh, said: Mapping[str, Any], known: Mapping[str, str], now: da
         (),
     )
     apart = lab and mesh.observability is not None and isinstance(mesh.observability.exporter, MindflavorExporter)
-    return replace(status, wrong=(*_hub(status, said), *_devices(status), *([] if apart else _exporter(status))))
+    return replace(status, wrong=(*_hub(status, said), *_devices(status), *([] if apart else _exporter(mesh, status))))
 
 
 def _rows(mesh: Mesh, said: Mapping[str, Any], known: Mapping[str, str], now: datetime) -> Iterator[Row]:
@@ -139,6 +139,8 @@ def _rows(mesh: Mesh, said: Mapping[str, Any], known: Mapping[str, str], now: da
     seen = set()
     for peer in said["peers"]:
         device = devices.get((peer["peer"], peer["device"])) or out.get(peer["public_key"])
+        if device and not peer["staged"] and peer["public_key"] != known.get(device.label):
+            device = None  # a friend may be called what a stranger is: the key says who it is
         row = _live(peer, said["now"])
         if device is None:
             yield row
@@ -244,9 +246,16 @@ def _devices(status: Status) -> Iterator[Wrong]:
         yield Wrong(f"always on by the file, but not heard: {_some(quiet)}", hint)
 
 
-def _exporter(status: Status) -> Iterator[Wrong]:
-    if status.answers is False:
-        yield Wrong(f"the exporter does not answer: {status.exporter}", "Prometheus sees nothing until it does")
+def _exporter(mesh: Mesh, status: Status) -> Iterator[Wrong]:
+    if status.answers is not False or mesh.observability is None:
+        return
+    chosen = mesh.observability.exporter
+    if isinstance(chosen, MindflavorExporter):
+        look = f"kubectl --namespace {chosen.namespace} get pods"
+    else:
+        look = f"on the hub: journalctl -u meshwright-hubd-{mesh.table}"
+    hint = f"see `meshwright plan`, then `meshwright apply`; if there is nothing to do, {look}"
+    yield Wrong(f"the exporter does not answer, so Prometheus sees nothing: {status.exporter}", hint)
 
 
 def _called(row: Row) -> str:

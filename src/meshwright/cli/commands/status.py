@@ -45,9 +45,12 @@ def status(out: Output, denied: bool, watch: bool) -> int:
         return out.result(connected.data(seen, denied), text)
     from meshwright.errors import VerifyFailed
 
-    first = seen.wrong[0]
-    more = f", and {len(seen.wrong) - 1} more" if len(seen.wrong) > 1 else ""
-    return out.result(connected.data(seen, denied), text, VerifyFailed(f"{first.what}{more}", first.next))
+    count = len(seen.wrong)  # what they are, the text says already
+    said = (
+        f"{count} things are not as they should be, the worst first" if count > 1 else "a thing is not as it should be"
+    )
+    error = VerifyFailed(said, seen.wrong[0].next)
+    return out.result(connected.data(seen, denied), text, error)
 
 
 def _width() -> int:
