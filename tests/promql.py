@@ -111,6 +111,9 @@ def selectors(expr: str) -> list[Selector]:
             calls.append(_called(tokens, place))
         elif text == ")":
             calls.pop()
+            if after == "[":  # of a subquery
+                place = _past(tokens, place + 1, "]")
+                continue
         elif kind == "word" and text not in _WORDS and not _called_here(tokens, place):
             found, place = _selector(tokens, place, tuple(call for call in calls if call))
             out.append(found)

@@ -130,7 +130,7 @@ def test_no_wireguard_interface_is_told(town: tuple[Namespace, Namespace], inter
     assert moment.up == (interface != "wg9")
     assert re.findall(r"^(\w+)\{", moment.page, re.M) == [
         "wireguard_interface_up", "wireguard_scrape_success", "wireguard_scrape_duration_seconds",
-        "wireguard_peer_expected",
+        "wireguard_scrape_time_seconds", "wireguard_peer_expected",
     ]  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def meant(of: Sample) -> Series:
         series("wireguard_interface_up", of.up, **face),
         series("wireguard_scrape_success", not of.faults, **face),
         series("wireguard_scrape_duration_seconds", round(of.seconds, 6), **face),
+        series("wireguard_scrape_time_seconds", round(of.now, 3), **face),
     ]
     rows = list(sample.rows(of))
     if of.live is not None:
@@ -143,6 +144,7 @@ def samples(draw: st.DrawFn) -> Sample:
         draw(SETTINGS),
         draw(st.sampled_from([(), ("something",)])),
         draw(st.sampled_from([0.0, 0.123456, 7.5])),
+        draw(st.sampled_from([0.0, 1_700_000_060.25])),
     )
 
 
@@ -197,7 +199,7 @@ def test_what_could_not_be_read_is_not_there() -> None:
     names = {name for name, _ in parsed(page.render(of_three(live=None, counters=None, up=False, faults=("gone",))))}
     assert names == {
         "wireguard_interface_up", "wireguard_scrape_success", "wireguard_scrape_duration_seconds",
-        "wireguard_peer_expected", "wireguard_peer_next_key",
+        "wireguard_scrape_time_seconds", "wireguard_peer_expected", "wireguard_peer_next_key",
     }  # fmt: skip
     assert sample.missing(of_three(live=None)) == []
 

@@ -26,6 +26,7 @@ CHUNK = 4096  # peers to a form: enough to be quick, few enough that no piece of
 UP = "wireguard_interface_up"
 SUCCESS = "wireguard_scrape_success"
 DURATION = "wireguard_scrape_duration_seconds"
+TIME = "wireguard_scrape_time_seconds"
 PEERS = "wireguard_peers_total"
 SENT = "wireguard_sent_bytes_total"
 RECEIVED = "wireguard_received_bytes_total"
@@ -38,6 +39,7 @@ FAMILIES = {
     UP: ("gauge", "Whether the interface is there and up."),
     SUCCESS: ("gauge", "Whether interface and firewall could both be read."),
     DURATION: ("gauge", "Seconds that the reading took."),
+    TIME: ("gauge", "Epoch seconds by the hub's clock when the peers were read: subtract a handshake for its age."),
     PEERS: ("untyped", "Peers of the interface, strangers too."),
     SENT: ("counter", "Bytes sent to the peer."),
     RECEIVED: ("counter", "Bytes received from the peer."),
@@ -137,7 +139,8 @@ def _title(name: str) -> bytes:
 
 def _alone(of: Sample) -> Iterator[bytes]:
     """What the interface has one line of."""
-    values = {UP: str(int(of.up)), SUCCESS: str(int(not of.faults)), DURATION: f"{of.seconds:.6f}"}
+    values = {UP: str(int(of.up)), SUCCESS: str(int(not of.faults))}
+    values.update({DURATION: f"{of.seconds:.6f}", TIME: f"{of.now:.3f}"})
     if of.live is not None:
         values[PEERS] = str(len(of.live.keys))
     for name, value in values.items():

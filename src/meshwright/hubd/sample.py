@@ -26,7 +26,8 @@ class Sample(NamedTuple):
 
     up: whether the interface exists and is up. live: None when the device is not there or could not be read.
     counters: None when our table is not there or could not be read. faults: why live or counters are None, a sentence
-    each; empty means that everything could be read. settings: as given. seconds: how long the reading took.
+    each; empty means that everything could be read. settings: as given. seconds: how long the reading took. now: epoch
+    seconds by the hub's clock when the interface was read, as its handshakes are.
     """
 
     interface: str
@@ -36,6 +37,7 @@ class Sample(NamedTuple):
     settings: Mapping[str, Any] = NOTHING
     faults: tuple[str, ...] = ()
     seconds: float = 0.0
+    now: float = 0.0
 
 
 class Owner(NamedTuple):
@@ -79,10 +81,12 @@ def take(where: Place, settings: Mapping[str, Any] | None) -> Sample:
     faults: list[str] = []
     link = device.index(where.interface)
     live = _tried(faults, f"the WireGuard interface {where.interface}", lambda: reading.read(where.interface))
+    now = time.time()
     table = f"the table inet {where.table} of nft, or a set of it,"
     counts = _tried(faults, table, lambda: counters.read(where.table))
     seconds = time.perf_counter() - begun
-    return Sample(where.interface, bool(link and link[1]), live, counts, settings or NOTHING, tuple(faults), seconds)
+    up, found = bool(link and link[1]), settings or NOTHING
+    return Sample(where.interface, up, live, counts, found, tuple(faults), seconds, now)
 
 
 def _tried(faults: list[str], what: str, read: Callable[[], Read | None]) -> Read | None:

@@ -4,7 +4,6 @@ wants to know. In one call; nothing is written.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +35,7 @@ def look(payload: Mapping[str, Any]) -> dict[str, Any]:
     table = "there" if taken.counters is not None else _table(where)
     counts = {_name(*who): list(each) for who, each in sample.counted(taken).items()}
     return {
-        "now": int(time.time()),
+        "now": int(taken.now),
         "up": taken.up,
         "faults": list(taken.faults),
         "read": taken.live is not None,

@@ -40,8 +40,9 @@ def build(mesh: Mesh, facts: Facts, hub: Hub, friends: Friends | None) -> Iterat
     elif any(device.active(facts.now) for device in mesh.devices):  # with nobody to see it cannot tell
         yield _blind_other(mesh, hub)
     yield from _peers(mesh, hub)
-    yield from _silence(hub)
+    yield from _silence(mesh, hub)
     yield from _interface(mesh, hub)
+    yield from _clock(mesh, hub)
     yield _staged(hub)
     if hub.own:
         yield _denied(hub)
@@ -123,18 +124,23 @@ def _peers(mesh: Mesh, hub: Hub) -> Iterator[Alert]:
     )
 
 
-def _silence(hub: Hub) -> Iterator[Alert]:
+def _silence(mesh: Mesh, hub: Hub) -> Iterator[Alert]:
     always, others = (hub.expected(f'always_on="{word}"') for word in ("true", "false"))
     there = hub.of(series.RECEIVED)
+    heard = f"{hub.age()} <= {SILENT}"
+    clock = "."
+    if not hub.own:  # whoever was heard at all may be there: when, only a clock that is right could tell
+        heard = f"{heard} or {hub.age()} and on ({FACE}) ({hub.behind()})"
+        clock = f", and its clock: timedatectl on {mesh.hub.node}."
     yield Alert(
         "MeshPeerSilent",
         "warning",
         "5m",
-        f"{always} and on ({DEVICE}) {there} unless on ({DEVICE}) time() - ({hub.handshake()}) <= {SILENT}",
+        f"{always} and on ({DEVICE}) {there} unless on ({DEVICE}) ({heard})",
         f"{WHO} should always be connected, and is not",
         f"No handshake for {SILENT} s, or none since the hub started. If all are silent, look at the hub's line, "
-        "its port forward and its name in DNS. Next: meshwright status; then ask him whether his end has power and "
-        "network.",
+        f"its port forward and its name in DNS{clock} Next: meshwright status; then ask him whether his end has power "
+        "and network.",
     )
     before = f"max_over_time({hub.of(series.EXPECTED)}[1h] offset 7d)"
     ever = f"max by ({DEVICE}) (max_over_time({hub.of(series.HANDSHAKE)}[7d])) > 0"
@@ -162,15 +168,6 @@ def _interface(mesh: Mesh, hub: Hub) -> Iterator[Alert]:
         "Next: meshwright plan names who is missing or too many, and apply mends it.",
     )
     yield Alert(
-        "MeshHandshakeInFuture",
-        "warning",
-        "10m",
-        f"max by ({FACE}) ({hub.handshake()}) - time() > 60",
-        f"The clock of {mesh.hub.node} is ahead by {{{{ $value | humanizeDuration }}}}",
-        "It says that it shook hands in the future, so no silence can be seen until then. Next: timedatectl on "
-        f"{mesh.hub.node}, and where Prometheus runs.",
-    )
-    yield Alert(
         "MeshCountersReset",
         "warning",
         "10m",
@@ -180,6 +177,51 @@ def _interface(mesh: Mesh, hub: Hub) -> Iterator[Alert]:
         f"{mesh.hub.node}: journalctl -u wg-quick@{mesh.hub.interface}.service; look for another tool that writes to "
         "the interface.",
         slow=True,
+    )
+
+
+def _clock(mesh: Mesh, hub: Hub) -> Iterator[Alert]:
+    """Ours tells its time. Of the other one only what its handshakes give away is known."""
+    future = f"-min by ({FACE}) ({hub.age()}) > 60"
+    look = f"Next: timedatectl on {mesh.hub.node}"
+    if hub.own:
+        yield Alert(
+            "MeshClockDiffers",
+            "warning",
+            "10m",
+            f"{hub.ahead()} > 60 or {hub.ahead()} < -60",
+            f"The clock of {mesh.hub.node} is {{{{ if gt $value 0.0 }}}}ahead{{{{ else }}}}behind{{{{ end }}}} by "
+            '{{ $value | humanizeDuration | reReplaceAll "-" "" }}',
+            "Compared with that of Prometheus; which of them is right is not known here. Alerts and dashboard reckon "
+            f"with the hub's. {look}, and where Prometheus runs.",
+        )
+        yield Alert(
+            "MeshHandshakeInFuture",
+            "warning",
+            "10m",
+            future,
+            f"The clock of {mesh.hub.node} was set back by {{{{ $value | humanizeDuration }}}} or more",
+            "It says that it shook hands at a time that is yet to come, so no silence of that peer can be seen until "
+            f"then. {look}, and whether it is kept in time.",
+        )
+        return
+    yield Alert(
+        "MeshClockDiffers",
+        "warning",
+        "10m",
+        hub.behind(),
+        f"The clock of {mesh.hub.node} seems to be behind by {{{{ $value | humanizeDuration }}}}",
+        "Peers shake hands, and it says that this was long ago. So nobody who ever shook hands is told to be silent, "
+        f"and the dashboard shows them as away. {look}, and where Prometheus runs.",
+    )
+    yield Alert(
+        "MeshHandshakeInFuture",
+        "warning",
+        "10m",
+        future,
+        f"The clock of {mesh.hub.node} is ahead by {{{{ $value | humanizeDuration }}}}",
+        f"It says that it shook hands in the future, so no silence can be seen until then. {look}, and where "
+        "Prometheus runs.",
     )
 
 

@@ -35,18 +35,21 @@ def build(hub: Hub, friends: Friends | None) -> Iterator[Builder]:
         yield from _scrapes(friends)
 
 
+OURS = f'{series.PEER}!="{series.UNKNOWN}"'
+
+
 def _known(hub: Hub, name: str, *matchers: str) -> str:
-    return hub.of(name, f'{series.PEER}!="{series.UNKNOWN}"', *matchers)
+    return hub.of(name, OURS, *matchers)
 
 
-def _heard(hub: Hub) -> str:
-    """By device, when a friend last shook hands; who never did is not in it."""
-    return f"(max by ({WHO}) ({_known(hub, series.HANDSHAKE)}) > 0)"
+def _age(hub: Hub) -> str:
+    """By device, how many seconds ago a friend last shook hands; who never did is not in it."""
+    return hub.age(WHO, OURS)
 
 
 def _state(hub: Hub) -> str:
     """By device, a number of STATES."""
-    away = f"(time() - {_heard(hub)} <= bool {SILENT}) + 2"
+    away = f"({_age(hub)} <= bool {SILENT}) + 2"
     never = f"group by ({WHO}) ({_known(hub, series.RECEIVED)})"
     missing = f"group by ({WHO}) ({hub.of(series.EXPECTED)}) * 0 and on () {hub.of(series.PEERS)}"
     return f"{away} or {never} or {missing}"
@@ -67,7 +70,7 @@ def _counted(hub: Hub, expr: str) -> str:
 
 
 def _numbers(hub: Hub, friends: Friends | None) -> Iterator[Builder]:
-    heard, there = f"time() - {_heard(hub)} <= {SILENT}", hub.of(series.RECEIVED)
+    heard, there = f"{_age(hub)} <= {SILENT}", hub.of(series.RECEIVED)
     expected, always = (f"group by ({WHO}) ({hub.of(series.EXPECTED, *more)})" for more in ((), ('always_on="true"',)))
     silent = f"{always} and on ({WHO}) {there} unless on ({WHO}) ({heard})"
     missing = f"{expected} unless on ({WHO}) {there} and on () {hub.of(series.PEERS)}"
@@ -111,7 +114,7 @@ STRANGER = f'{series.PEER}=~"({series.UNKNOWN})?"'
 
 def _table(hub: Hub) -> Builder:
     there = f"group by ({WHO}) ({_known(hub, series.RECEIVED)})"
-    age = f"time() - {_heard(hub)} or {there} - 2"
+    age = f"{_age(hub)} or {there} - 2"
     moved = [f"sum by ({WHO}) (increase({_known(hub, name)}[24h]))" for name in (series.RECEIVED, series.SENT)]
     always = f"group by ({WHO}, always_on) ({hub.of(series.EXPECTED)})"
     columns = [
@@ -150,7 +153,7 @@ def _ages(hub: Hub) -> Builder:
         "How many devices had their last handshake how long ago. Live sessions stay below two or three minutes; who "
         "never had one is not in it."
     )
-    return grafana.heat(About(14, "Age of the last handshake", about, 12, 8, "s"), [Query(f"time() - {_heard(hub)}")])
+    return grafana.heat(About(14, "Age of the last handshake", about, 12, 8, "s"), [Query(_age(hub))])
 
 
 def _denials(hub: Hub) -> Iterator[Builder]:

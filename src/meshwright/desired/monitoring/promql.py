@@ -54,9 +54,33 @@ class Hub:
         both = (f"job={quoted(self.job)}", f"namespace={quoted(self.namespace)}")
         return f"{name}{{{','.join((*both, *self.more, *matchers))}}}"
 
-    def handshake(self) -> str:
+    def handshake(self, by: str = DEVICE, *matchers: str) -> str:
         """By device, epoch seconds of its last handshake. Who never had one is not in it, whichever exporter tells."""
-        return f"max by ({DEVICE}) ({self.of(series.HANDSHAKE)}) > 0"
+        return f"max by ({by}) ({self.of(series.HANDSHAKE, *matchers)}) > 0"
+
+    def age(self, by: str = DEVICE, *matchers: str) -> str:
+        """By device, seconds since its last handshake; who never had one is not in it.
+
+        By the hub's own clock, as the handshakes are, where the exporter tells it; else Prometheus's has to do.
+        """
+        heard = f"({self.handshake(by, *matchers)})"
+        return f"max({self.of(series.TIME)}) - on () group_right () {heard}" if self.own else f"time() - {heard}"
+
+    def ahead(self) -> str:
+        """By interface, seconds by which the hub's clock is ahead of Prometheus's; only ours tells it."""
+        told = self.of(series.TIME)
+        return f"max by ({FACE}) ({told} - timestamp({told}))"
+
+    def behind(self) -> str:
+        """By interface, about how far the hub's clock is behind, where its exporter does not tell it.
+
+        A handshake that changed within five minutes is new. One that was never young in those minutes, whoever's it
+        is, was told by a clock that is behind. One that went to 0 was forgotten with its interface, and tells nothing.
+        Nor is anything known while nobody shakes hands.
+        """
+        told = self.of(series.HANDSHAKE)
+        new = f"max by ({FACE}) (changes({told}[5m]) and {told} > 0) > 0"
+        return f"min by ({FACE}) (min_over_time(({self.age()})[5m:30s])) > {SILENT} and on ({FACE}) {new}"
 
     def expected(self, *matchers: str) -> str:
         """By device, 1 for each that the mesh file admits."""
