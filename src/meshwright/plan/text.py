@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from meshwright.desired.resource import Blocked, Resource, Unknown
-from meshwright.plan.diff import ABSENT, Field, Path, fields, same
+from meshwright.plan.diff import ABSENT, Field, Path
+from meshwright.plan.parts import entries, parts
 from meshwright.plan.plan import Change, Plan, Verb
 
 MARKS: Mapping[Verb, str] = {"create": "+", "update": "~", "delete": "-"}
@@ -156,7 +157,7 @@ def _block(change: Change) -> list[str]:
 
 def _shown(change: Change) -> Iterator[tuple[str, str]]:
     """Name and value of each field; what is the same in both halves is said once."""
-    found = [part for field in _leaves(change.fields) for part in _parts(field)]
+    found = [part for field in _leaves(change.fields) for part in parts(field, change.secret, _value)]
     telling = [field for field in found if not (_says_nothing(field.old) and _says_nothing(field.new))]
     leaves = [(field.path, _values(field, change) + _held(field.path, change)) for field in telling or found]
     by_path = dict(leaves)
@@ -193,36 +194,6 @@ def _leaves(fields: Iterable[Field]) -> Iterator[Field]:
             yield field
 
 
-def _parts(field: Field) -> Iterator[Field]:
-    """A list of things with names as those of them that differ, each down to what differs in it; else the field."""
-    old, new = _by_name(field.old), _by_name(field.new)
-    names = [name for name in {**old, **new} if not same(old.get(name, ABSENT), new.get(name, ABSENT))]
-    if not (old.keys() & new.keys() and names):  # all of them others, or only in other places
-        yield field
-        return
-    for name in names:
-        path = (*field.path, name)
-        if name in old and name in new:
-            for inner in fields(old[name], new[name], path):
-                yield from _parts(inner)
-        else:
-            yield Field(path, old.get(name, ABSENT), new.get(name, ABSENT))
-
-
-def _by_name(value: Any) -> dict[str, Any]:
-    """The things of a list by what tells them apart; nothing where that is not so for each."""
-    things = value if isinstance(value, list) else []
-    found = {_name(thing): thing for thing in things if isinstance(thing, Mapping)}
-    return found if len(found) == len(things) and "" not in found else {}
-
-
-def _name(thing: Mapping[str, Any]) -> str:
-    """A rule that records is told apart from others of its name by its labels."""
-    name = next((str(thing[key]) for key in ("alert", "record", "name") if thing.get(key)), "")
-    labels = thing.get("labels") if "record" in thing else None
-    return f"{name}{_value(labels)}" if labels else name
-
-
 def _values(field: Field, change: Change) -> str:
     if _is_secret(field, change.secret):
         return _secret(field, change.verb)
@@ -256,16 +227,19 @@ def _secret(field: Field, verb: Verb) -> str:
 
 
 def _listed(field: Field) -> str:
-    """Two longer lists are shown by what comes and goes; empty where that would not say it all."""
+    """Two longer lists are shown by what comes and goes, things one on a line with their places; empty where that would
+    not say it all."""
     old, new = field.old, field.new
     if not (isinstance(old, list) and isinstance(new, list) and max(len(old), len(new)) > 1):
         return ""
-    gone, come = [x for x in old if x not in new], [x for x in new if x not in old]
-    if len(old) - len(gone) != len(new) - len(come) or not (gone or come):
-        return ""
-    return "; ".join(
-        f"{word} {', '.join(map(_value, items))}" for word, items in (("removes", gone), ("adds", come)) if items
-    )
+    gone, come = entries(old, new)
+    if all(isinstance(thing, Mapping) for thing in (*old, *new)):
+        marked = [("-", *entry) for entry in gone] + [("+", *entry) for entry in come]
+        return "\n".join(["changed entries", *(f"        {mark} [{at}] {_value(thing)}" for mark, at, thing in marked)])
+    names = [[_value(value) for _, value in entry] for entry in (gone, come)]
+    if set(names[0]) & set(names[1]):
+        return ""  # some only stand elsewhere
+    return "; ".join(f"{word} {', '.join(said)}" for word, said in zip(("removes", "adds"), names, strict=True) if said)
 
 
 def _lined(field: Field) -> str:
