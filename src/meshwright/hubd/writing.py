@@ -428,7 +428,7 @@ class _Job:
         where, gone = self.where, self.target.changed - self.target.resources.keys()
         if f"hub/interface/{where.interface}" in gone:
             units.act(where.service, "disable")
-            if device.exists(where.interface) and units.active(where.service):
+            if units.active(where.service):  # also without an interface: started again, it would do nothing
                 with contextlib.suppress(system.HubError):  # without its conf wg-quick cannot take it down
                     units.act(where.service, "stop")
             if device.exists(where.interface):
