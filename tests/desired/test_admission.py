@@ -83,6 +83,10 @@ def test_every_refusal_says_what_to_do() -> None:
 
 
 def test_a_label_of_the_mesh_file_cannot_become_part_of_an_expression() -> None:
-    text = REFERENCE.replace("  interval: 30s", '  interval: 30s\n  dashboard_label: "x\'] || true || k in [\'\\""')
-    spec = next(r.attrs["spec"] for id, r in built(text).items() if id.endswith("policy/collective-mesh-grafana"))
+    """`check` refuses such a label; whoever makes a mesh without it gets it quoted."""
+    mesh = load.load_text(REFERENCE).mesh
+    assert mesh.observability
+    watch = mesh.observability.model_copy(update={"dashboard_label": "x'] || true || k in ['\""})
+    found = collect(admission.build(mesh.model_copy(update={"observability": watch}), FACTS))
+    spec = next(r.attrs["spec"] for id, r in found.items() if id.endswith("policy/collective-mesh-grafana"))
     assert '"x\'] || true || k in [\'\\""' in spec["validations"][0]["expression"]

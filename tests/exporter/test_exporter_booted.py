@@ -190,9 +190,9 @@ def test_a_friend_more_is_seen_without_a_restart(here: Street) -> None:
     assert ID in {change.id for change in here.look().changes}
     here.settle()
     assert here.pid() == before
-    page = here.curl()[1]
-    assert re.search(r'wireguard_peer_expected\{[^}]*peer="p1"', page), page
-    assert f'public_key="{KEYS[1]}"' in page
+    # a page is shown again for a second
+    until(lambda: re.search(r'wireguard_peer_expected\{[^}]*peer="p1"', here.curl()[1]), 10, "p1 is not on the page")
+    assert f'public_key="{KEYS[1]}"' in here.curl()[1]
 
 
 def test_another_token_holds_from_the_next_request(here: Street) -> None:

@@ -91,7 +91,9 @@ def test_an_exporter_that_hangs_is_told(lab):
     try:
         found = seen(lab, 4)
         assert found["hub"]["exporter"]["answers"] is False
-        assert found["wrong"] == [f"the exporter does not answer: nothing answers at {PLACE}: timed out"]
+        assert found["wrong"] == [
+            f"the exporter does not answer, so Prometheus sees nothing: nothing answers at {PLACE}: timed out"
+        ]
         assert {row["state"] for row in found["peers"]} == {"online"}, "status does not need it"
     finally:
         lab("lab", "exec", "hub", "kill", "-CONT", number)
