@@ -216,7 +216,7 @@ _CLASSES: dict[str, dict[str, str]] = {
         "exporter": "What tells the hub's metrics.",
         "release": "Label that the Prometheus operator looks for.",
         "interval": "Time between scrapes.",
-        "dashboard": "Name of the dashboard; left out, the mesh's name.",
+        "dashboard": "Title of the dashboard, {dashboard} in the name of its file; left out, the mesh's name.",
         "dashboard_label": "Label by which Grafana finds dashboards.",
     },
     "Files": {

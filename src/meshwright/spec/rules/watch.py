@@ -27,6 +27,8 @@ _SECOND = 1000
 _OFTEN, _SELDOM, _NEVER = 5 * _SECOND, 150 * _SECOND, 300 * _SECOND
 """Time between scrapes. Prometheus looks back five minutes for a value: at _NEVER it finds none before the next scrape,
 above _SELDOM not when one scrape is lost."""
+_NAMED = 200
+"""Bytes of a dashboard's name. A file's has 255 at most (NAME_MAX of Linux), with what `files.dashboard` adds."""
 _LOST, _REKEYED = 180, 120
 """Seconds, of WireGuard's paper: a session is dead; who sends something makes a new one."""
 _WORD = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
@@ -49,7 +51,17 @@ def monitors(scene: Scene) -> Iterator[Fault]:
     elif watch.dashboard_label.startswith("meshwright.io/"):
         text = f"{shown(watch.dashboard_label)} is a label of meshwright itself"
         yield Fault(("observability", "dashboard_label"), text, "grafana_dashboard is the default")
+    yield from _title(watch.dashboard or "")
     yield from _interval(watch.interval)
+
+
+def _title(text: str) -> Iterator[Fault]:
+    """It is a part of a file's name too, by `files.dashboard`, and possibly all of it."""
+    path, hint = ("observability", "dashboard"), "any words without a slash, as in Northern Lights"
+    if "/" in text or text in (".", "..") or not text.isprintable() or text != text.strip():
+        yield Fault(path, f"{shown(text)} cannot be in the name of a file, which {{dashboard}} stands for", hint)
+    elif len(text.encode()) > _NAMED:
+        yield Fault(path, f"longer than the name of a file can be: {len(text.encode())} bytes", f"at most {_NAMED}")
 
 
 def _interval(text: str) -> Iterator[Fault]:
