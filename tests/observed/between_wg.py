@@ -1,7 +1,7 @@
 """Stands between a control socket of wireguard-go and who asks: python between_wg.py SOCKET MODE, until it is killed.
 
-future: every handshake is an hour from now. blind: the device refuses to answer. Mounted over the socket, whose file
-the device watches and must not lose.
+future: every handshake is an hour from now. past: each was ten minutes earlier than it was. blind: the device refuses
+to answer. Mounted over the socket, whose file the device watches and must not lose.
 """
 
 from __future__ import annotations
@@ -47,8 +47,17 @@ def serve(link: socket.socket, real: str, mode: str) -> None:
                 there.connect(real)
                 there.sendall(request)
                 answer = whole(there)
-            later = b"last_handshake_time_sec=%d" % (time.time() + 3600)
-            link.sendall(re.sub(rb"last_handshake_time_sec=[1-9]\d*", later, answer))
+            link.sendall(re.sub(rb"(?<=last_handshake_time_sec=)[1-9]\d*", MOVED.get(mode, as_it_was), answer))
+
+
+def as_it_was(said: re.Match[bytes]) -> bytes:
+    return said[0]
+
+
+MOVED = {
+    "future": lambda _: b"%d" % (time.time() + 3600),
+    "past": lambda said: b"%d" % (int(said[0]) - 600),
+}
 
 
 def whole(link: socket.socket) -> bytes:

@@ -119,6 +119,7 @@ def expected(mesh: str) -> dict[str, Is | Some]:
         "MeshPeerSilent": faced(("dora",)),
         "MeshPeersDiffer": Is(("interface",), {FACE: HAVE}),
         "MeshHandshakeInFuture": NOTHING,
+        "MeshClockDiffers": NOTHING,
         "MeshTenantScrapeFails": NOTHING,  # what fails is told by the next one
         "MeshTenantScrapeCutOff": Is(LIMIT, CUT),
         "MeshPeerNeverConnected": NOTHING,

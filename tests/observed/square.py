@@ -287,6 +287,29 @@ def between(house: Lookout, mode: str) -> Iterator[None]:
         house.runner().end(f"between-{mode}")
 
 
+SLOW = """
+import runpy, sys, time
+true = time.time
+time.time = lambda: true() - 600
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@contextmanager
+def slow(house: Lookout) -> Iterator[None]:
+    """Our exporter on a hub whose clock is ten minutes behind: what it reads of the device, and its own time."""
+    house.sh("hub", f"kill $(pgrep -f '[h]ubd.pyz serve wg1 {OURS}')")
+    with between(house, "past"):
+        program = f"/var/lib/meshwright/{OURS}/hubd.pyz"
+        house.start("slow", [sys.executable, "-I", "-S", "-c", SLOW, program, "serve", "wg1", OURS])
+        try:
+            yield
+        finally:
+            house.runner().end("slow")
+            house.apply()
+
+
 def run_as(house: Lookout, user: int) -> None:
     """Exporter 3.6.6 as this user, with all else as it was."""
     patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/securityContext/runAsUser", "value": user}]

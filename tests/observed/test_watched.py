@@ -203,6 +203,7 @@ def test_apply_mends_what_is_not_as_the_file_says(house: Lookout) -> None:
     fires(house, LASTING | {("MeshPeerDenied", "anna")}, LASTING)
 
 
+TIME, HANDSHAKE = "wireguard_scrape_time_seconds", "wireguard_latest_handshake_seconds"
 LASTING = STANDING - {("MeshPeersDiffer", ""), ("MeshPeerUnknown", STRANGER)} | {("MeshCountersReset", "")}
 """What fires of both when the hub is as the file says again."""
 
@@ -213,6 +214,19 @@ def test_a_clock_that_is_ahead(house: Lookout) -> None:
         square.restart(house)
         fires(house, now | {("MeshPeerDenied", "anna")}, now)
     square.restart(house)
+    fires(house, LASTING | {("MeshPeerDenied", "anna")}, LASTING)
+
+
+def test_a_clock_that_is_behind(house: Lookout) -> None:
+    """Ours tells its own time, so nobody is taken for silent. What tells it of 3.6.6 looks back over five minutes, and
+    promtool's tests have them.
+    """
+    with square.slow(house):
+        told = LASTING | {("MeshClockDiffers", ""), ("MeshPeerDenied", "anna")}
+        fires(house, told, LASTING)
+        heard = of(OURS, HANDSHAKE, 'peer="anna"')
+        assert house.values(f"max({of(OURS, TIME)}) - on () {heard} < 180").keys() == {()}
+        assert house.values(f"time() - {heard} > 500").keys() == {()}
     fires(house, LASTING | {("MeshPeerDenied", "anna")}, LASTING)
 
 
