@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controlplane import ControlPlane
+from meshwright.cli import byhand
 from meshwright.desired.facts import ClusterFacts, Exporter, Facts
 from meshwright.desired.resource import Resource
 from meshwright.desired.state import state
@@ -21,6 +25,7 @@ from meshwright.plan import text
 from meshwright.plan.plan import Change, Plan, make
 from meshwright.providers.kubernetes import Kubernetes
 from meshwright.spec import load
+from meshwright.spec.model import Mesh
 
 pytestmark = pytest.mark.cluster
 
@@ -71,14 +76,17 @@ class Watched:
         kinds = ("serviceaccount", "daemonset", "service", "servicemonitor")
         return {kind: f"kubernetes/{kind}/{place}" for kind in kinds}
 
-    def wanted(self) -> dict[str, Resource]:
+    def mesh(self) -> Mesh:
         watch = ""
         if self.exporter:
             watch = f"observability: {{{{namespace: {self.monitoring}, exporter: {self.exporter}}}}}\n".format(
                 name=self.name
             )
         file = MESH.format(name=self.name, address=self.address, key=KEY, watch=watch)
-        found = state(load.load_text(file, now=NOW).mesh, self.facts)
+        return load.load_text(file, now=NOW).mesh
+
+    def wanted(self) -> dict[str, Resource]:
+        found = state(self.mesh(), self.facts)
         kept = (f"/{self.monitoring}/", f"/{self.name}-exporter/", "kubernetes/namespace/")
         return {id: resource for id, resource in found.items() if any(part in id for part in kept)}
 
@@ -239,6 +247,28 @@ def test_somebody_elses_exporter_is_left_alone_until_it_is_adopted(watched: Call
     assert mesh.builtin["servicemonitor"] in todo.blocked, "what stands on it waits"
     assert id in mesh.apply(id)
     assert mesh.live(id)["spec"]["clusterIP"] == "None"
+
+
+def test_what_render_says_to_make_by_hand_is_ours(watched: Callable[[str], Watched], tmp_path: Path) -> None:
+    mesh = watched("obs-seven")
+    (tmp_path / "t").write_text(f"{TOKEN}\n")
+    (tmp_path / "c").write_text("CA")
+    kept = {mesh.builtin["secret"], mesh.builtin["configmap"]}
+    for program in mesh.control.kubectls:
+        mesh.exporter = BUILTIN
+        for command in byhand.commands(mesh.mesh()):
+            home = {"KUBECONFIG": str(mesh.control.kubeconfig), "HOME": str(tmp_path)}
+            path = {"PATH": f"{Path(program).parent}:{os.environ['PATH']}"}
+            done = subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=tmp_path, env=home | path,
+                                  capture_output=True, timeout=60, check=False)  # fmt: skip
+            assert done.returncode == 0, done.stderr.decode()
+        assert all(mesh.live(id) for id in kept)
+        todo = mesh.plan()
+        assert not kept & ({change.id for change in todo.changes} | todo.blocked.keys()), text.text(todo)
+        mesh.apply()
+        mesh.exporter = OPEN
+        assert kept <= mesh.apply().keys()
+        assert not any(mesh.live(id) for id in kept)
 
 
 def test_a_friends_objects_with_our_label_are_his_own(watched: Callable[[str], Watched]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -158,7 +159,7 @@ def test_ours_is_found_by_either_way_of_discovery() -> None:
 
 
 def test_the_scraper_shows_the_token_and_checks_the_certificate() -> None:
-    mesh, found = built(TLS, Exporter(TOKEN, "PEM", "of the certificate", "CA"))
+    _, found = built(TLS, Exporter(TOKEN, "PEM", "of the certificate", "CA"))
     (endpoint,) = spec(found, "servicemonitor", NORTH)["endpoints"]
     secret, authority = found[f"kubernetes/secret/{KEPT}"], found[f"kubernetes/configmap/{KEPT}"]
     named = endpoint["authorization"]["credentials"]
@@ -173,12 +174,23 @@ def test_the_scraper_shows_the_token_and_checks_the_certificate() -> None:
     assert TOKEN not in shown
     assert secret.attrs["data"]["token"] not in shown
     assert all("of the certificate" not in str(r.attrs) for r in found.values() if r.system == "kubernetes")
+
+
+def test_what_is_made_by_hand_is_made_as_apply_makes_it() -> None:
+    mesh, found = built(TLS, Exporter(TOKEN, "PEM", "of the certificate", "CA"))
     by_hand = byhand.commands(mesh)
-    assert by_hand == [
-        "cat exporter.token | tr -d '\\n' | kubectl create secret generic meshwright-northern-lights-exporter"
-        " -n monitoring --from-file=token=/dev/stdin",
-        "kubectl create configmap meshwright-northern-lights-exporter -n monitoring --from-file=ca.crt=c.pem",
-    ]
+    for kind, command in zip(("secret", "configmap"), by_hand, strict=True):
+        said = [word.split("=") for word in shlex.split(command) if "/" in word and "=" in word and word[0] != "-"]
+        assert dict(said) == found[f"kubernetes/{kind}/{KEPT}"].attrs["metadata"]["labels"]
+    assert by_hand[0].startswith(
+        "cat exporter.token | tr -d '\\r\\n' | kubectl create secret generic meshwright-northern-lights-exporter"
+        " -n monitoring --from-file=token=/dev/stdin --dry-run=client -o yaml | kubectl label --local -f - -o yaml "
+    )
+    assert by_hand[1].startswith(
+        "kubectl create configmap meshwright-northern-lights-exporter -n monitoring --from-file=ca.crt=c.pem"
+        " --dry-run=client -o yaml | kubectl label --local -f - -o yaml "
+    )
+    assert all(c.endswith(" | kubectl apply --server-side --field-manager=meshwright -f -") for c in by_hand)
 
 
 def test_what_is_rendered_holds_no_secret() -> None:

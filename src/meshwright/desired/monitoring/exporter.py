@@ -49,6 +49,11 @@ def held(mesh: Mesh, watch: Observability) -> str:
     return f"{names.PREFIX}{job(mesh, watch)}"
 
 
+def labels(mesh: Mesh) -> dict[str, str]:
+    """What every object of the exporter's bears, as it is known to be ours."""
+    return names.labels(mesh.name) | {names.COMPONENT: names.EXPORTER}
+
+
 def _mindflavor(
     mesh: Mesh, cluster: Kubernetes, watch: Observability, exporter: MindflavorExporter, facts: Facts
 ) -> Iterator[Resource]:
@@ -206,4 +211,4 @@ def _monitor(mesh: Mesh, watch: Observability, endpoint: Manifest) -> Manifest:
 
 def _object(mesh: Mesh, kind: str, name: str, namespace: str = "", /, **body: Any) -> Manifest:
     """As `make`, and it says that it is the exporter's."""
-    return annotated(make(mesh.name, kind, name, namespace, **body), {names.COMPONENT: names.EXPORTER}, {})
+    return annotated(make(mesh.name, kind, name, namespace, **body), labels(mesh), {})
