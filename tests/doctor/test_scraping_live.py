@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from meshwright.cli.commands import doctor
 from meshwright.errors import MeshwrightError
 from meshwright.io import prometheus
 from meshwright.verify.scraping import Way, live
+from meshwright.verify.scraping.hops import Hop
 
 POOL = "serviceMonitor/bryce/bryce-autodiscover/0"
 
@@ -38,8 +40,26 @@ def test_a_target_that_is_down_says_why() -> None:
     down = target(health="down", lastError="sample limit exceeded", scrapeUrl="http://10.42.0.7:9090/metrics")
     hop = live.judge("bryce", WEB, [down], [])
     assert hop.state == "failed"
-    assert hop.what == "http://10.42.0.7:9090/metrics is down: sample limit exceeded"
+    assert hop.what == 'http://10.42.0.7:9090/metrics is down: "sample limit exceeded"'
     assert live.judge("bryce", WEB, [down, target()], []).state == "warned", "one of two"
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["Gone\n! hub: broken", 'Gone"; next: rm -rf /', "Gone\r\x1b[2K", "Gone\u2028next: rm", 'Get "http://x": EOF'],
+)
+def test_what_a_friend_has_his_app_answer_is_quoted_whole_and_in_one_line(reason: str) -> None:
+    down = target(health="down", lastError=f"server returned HTTP status 410 {reason}", scrapeUrl="http://10.42.0.7/")
+    hop = live.judge("bryce", WEB, [down], [])
+    assert hop.what.isprintable()
+    before, quoted, after = hop.what.split('"')
+    assert (before, after) == ("http://10.42.0.7/ is down: ", "")
+    assert quoted.startswith("server returned HTTP status 410 G")
+
+
+def test_a_hop_is_one_line_whatever_it_quotes() -> None:
+    way = Way("Service", "web", (Hop("pods", "ok", "web-1\n! port: broken"), Hop("port", "ok", "\x1b[1A9090")))
+    assert doctor.lines(way).splitlines()[1:] == ["ok pods: web-1\\n! port: broken", "ok port: \\x1b[1A9090"]
 
 
 def test_one_that_was_not_scraped_yet_is_no_fault() -> None:

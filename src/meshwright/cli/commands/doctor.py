@@ -63,19 +63,20 @@ def _now() -> Any:
 def _report(out: Output, where: World, what: str, ways: tuple[Way, ...]) -> int:
     from dataclasses import asdict
 
-    from meshwright.cli.output import clean
     from meshwright.errors import MeshwrightError, VerifyFailed
+    from meshwright.plan.text import printable
 
     told = [{**asdict(way), "broken": way.broken.name if way.broken else None} for way in ways]
     best = ways[0]
     data = {"mesh": where.mesh.name, "object": what, "scraped": _scraped(best), "ways": told}
-    text = out.marked(clean("\n\n".join(_lines(way) for way in ways)))
+    text = out.marked("\n\n".join(lines(way) for way in ways))
     if not best.kind and best.broken is None:
         hint = "use a kubeconfig that may list Services and Pods there"
-        return out.result(data, text, MeshwrightError(clean(f"{what} is not known: {best.hops[-1].what}"), hint))
+        return out.result(data, text, MeshwrightError(printable(f"{what} is not known: {best.hops[-1].what}"), hint))
     if best.broken is None:
         return out.result(data, text)
-    return out.result(data, text, VerifyFailed(clean(f"{what} is not scraped: {best.broken.what}"), best.broken.next))
+    why = printable(f"{what} is not scraped: {best.broken.what}")
+    return out.result(data, text, VerifyFailed(why, best.broken.next))
 
 
 def _scraped(way: Way) -> bool | None:
@@ -85,10 +86,11 @@ def _scraped(way: Way) -> bool | None:
     return None if any(hop.state == "unknown" for hop in way.hops) else True
 
 
-def _lines(way: Way) -> str:
+def lines(way: Way) -> str:
+    """A line for the way and one for each hop, whatever is quoted in it."""
+    from meshwright.plan.text import printable
+
     said = {True: "everything is as it must be", False: "not scraped", None: "nothing is seen to be in the way"}
     head = f"{way.kind or 'nothing called'} {way.name}: {said[_scraped(way)]}"
-    lines = [
-        f"{MARKS[hop.state]} {hop.name}: {hop.what}{f'; next: {hop.next}' if hop.next else ''}" for hop in way.hops
-    ]
-    return "\n".join([head, *lines])
+    hops = (f"{MARKS[hop.state]} {hop.name}: {hop.what}{f'; next: {hop.next}' if hop.next else ''}" for hop in way.hops)
+    return "\n".join(map(printable, (head, *hops)))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from meshwright.io import prometheus
+from meshwright.spec.nodes import shown
 from meshwright.verify.scraping.hops import Hop, State, Way, some
 from meshwright.verify.scraping.monitors import MONITOR
 
@@ -34,14 +35,17 @@ def judge(namespace: str, way: Way, active: list[Mapping[str, Any]], counted: li
         return Hop("target", "failed", "Prometheus has no target of it", _NONE)
     bad = [each for each in mine if each.get("health") != "up"]
     if bad:
-        why = str(bad[0].get("lastError") or "it was not scraped yet")
-        said = f"{bad[0].get('scrapeUrl', '')} is {bad[0].get('health', 'unknown')}: {why}"
+        why = _quoted(str(bad[0].get("lastError") or "")) or "it was not scraped yet"
+        said = f"{str(bad[0].get('scrapeUrl', ''))[:200]} is {bad[0].get('health', 'unknown')}: {why}"
         state: State = "warned" if len(bad) < len(mine) or not bad[0].get("lastError") else "failed"
-        return Hop(
-            "target", state, said[:400], "see what answers there; limits and time-outs are errors of this kind too"
-        )
+        return Hop("target", state, said, "see what answers there; limits and time-outs are errors of this kind too")
     samples = [str(each["value"][1]) for each in counted if len(each.get("value") or ()) == 2]
     return Hop("target", "ok", f"{len(mine)} up, {some(samples) or 'no'} samples in the last scrape")
+
+
+def _quoted(text: str) -> str:
+    """In quotes that it cannot end, for a friend's pod chooses some of the words, as in its HTTP status."""
+    return shown(" ".join(text.replace('"', "'").split()), 300) if text else ""
 
 
 def _is(target: Mapping[str, Any], way: Way) -> bool:
