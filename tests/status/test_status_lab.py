@@ -23,12 +23,14 @@ def lab(tmp_path_factory):
     door = Door(tmp_path_factory.mktemp("status"))
     door.env["PATH"] += ":/usr/sbin:/sbin"
     door.env["MESHWRIGHT_LAB"] = "1"
-    text, count = re.subn(r"exporter: \{kind: mindflavor[^}]*\}", "exporter: {kind: builtin}", REFERENCE.read_text())
+    ours = "exporter: {kind: builtin, token: {file: there.is.none}}"
+    text, count = re.subn(r"exporter: \{kind: mindflavor[^}]*\}", ours, REFERENCE.read_text())
     assert count == 1
     door.mesh(text)
     up = door("lab", "up")
     try:
         assert up.returncode == 0, up.stderr
+        assert "no token of the exporter here: who reaches its port can read the metrics" in up.stdout
         yield door
     finally:
         door("lab", "down")

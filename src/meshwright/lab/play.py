@@ -6,12 +6,13 @@ file, whatever its kind, is played by a router with nftables.
 
 from __future__ import annotations
 
+from meshwright.desired.exporter import wanted
 from meshwright.io import cluster
 from meshwright.io.cluster import Cluster
 from meshwright.lab.cluster import site
 from meshwright.lab.world import Lab
 from meshwright.providers.table import Places
-from meshwright.spec.model import BuiltinExporter, Connection, Mesh, NftablesGateway, NoGateway, Observability
+from meshwright.spec.model import Connection, Mesh, NftablesGateway, NoGateway, Observability
 
 
 def played(mesh: Mesh) -> Mesh:
@@ -33,12 +34,18 @@ def played(mesh: Mesh) -> Mesh:
     return copy
 
 
+def unplayed(mesh: Mesh) -> tuple[str, ...]:
+    """What the file has against strangers who read the metrics, and the lab leaves out: "token", "tls"."""
+    section = wanted(mesh)
+    return tuple(name for name in ("token", "tls") if section and getattr(section, name))
+
+
 def _watch(mesh: Mesh) -> Observability | None:
     """The metrics of a lab are nobody's secret."""
-    watch = mesh.observability
-    if watch is None or not isinstance(watch.exporter, BuiltinExporter):
+    watch, out = mesh.observability, unplayed(mesh)
+    if watch is None or not out:
         return watch
-    return watch.model_copy(update={"exporter": watch.exporter.model_copy(update={"token": None, "tls": None})})
+    return watch.model_copy(update={"exporter": watch.exporter.model_copy(update=dict.fromkeys(out))})
 
 
 def _gateway(mesh: Mesh) -> NftablesGateway:

@@ -43,6 +43,7 @@ def up(out: Output, kubernetes: bool) -> int:
     """
     from meshwright import flow, lab
     from meshwright.cli import meshfile, world
+    from meshwright.lab import play
     from meshwright.lab.cluster import site
 
     begun = time.monotonic()
@@ -62,7 +63,11 @@ def up(out: Output, kubernetes: bool) -> int:
     standins = {name: [str(address) for address in found] for name, found in running.services.items()}
     data = {"mesh": mesh.name, "hosts": list(running.hosts), "peers": list(running.peers), "standins": standins}
     more = {"kubernetes": running.kubernetes, "kubeconfigs": list(friends), "no_node": no_node}
-    text = [_summary(running, seconds), *(_about_cluster(running, friends, no_node) if running.kubernetes else ())]
+    more["not_played"] = [f"observability.exporter.{name}" for name in play.unplayed(mesh)]
+    text = [
+        _summary(running, mesh, seconds),
+        *(_about_cluster(running, friends, no_node) if running.kubernetes else ()),
+    ]
     return out.result({**data, **more, "seconds": round(seconds, 1)}, out.marked("\n".join(text)))
 
 
@@ -111,7 +116,9 @@ def _about_cluster(running: Lab, friends: Sequence[str], no_node: str) -> list[s
     return lines
 
 
-def _summary(running: Lab, seconds: float) -> str:
+def _summary(running: Lab, mesh: Mesh, seconds: float) -> str:
+    from meshwright.lab import play
+
     lines = [
         f"The lab of {running.mesh} is up: {len(running.hosts)} hosts, {len(running.peers)} peers, {seconds:.1f} s."
     ]
@@ -119,6 +126,8 @@ def _summary(running: Lab, seconds: float) -> str:
         f"no cluster here: {name} stands in at {', '.join(map(str, addresses))}"
         for name, addresses in running.services.items()
     ]
+    if unplayed := play.unplayed(mesh):
+        lines.append(f"no {' and no '.join(unplayed)} of the exporter here: who reaches its port can read the metrics")
     return "\n".join(lines)
 
 
