@@ -16,6 +16,7 @@ import watchers
 
 from meshwright import keys
 from meshwright.io.host import Namespace
+from meshwright.providers.hub import Hub
 from moment import IF, must, taken
 from support import machine
 
@@ -98,6 +99,14 @@ def test_exporter_366_says_the_same() -> None:
                 before, ours, after = must(host, page), taken(host, {}).page, must(host, page)
                 if before == after or time.monotonic() > end:
                     break
+            # as `status` sees it
+            there = {"address": "127.0.0.1", "port": 9586, "tls": False}
+            seen = {
+                own: Hub(host, IF, "town").sample(1, {}, {**there, "own": own})["exporter"] for own in (True, False)
+            }
+    assert {own: said["answers"] for own, said in seen.items()} == {True: False, False: True}, (
+        seen
+    )  # as `status` sees it
     theirs, mine = series(before), series(ours)
     assert len(theirs) == 3 * 5
     assert {value for (name, _), value in theirs.items() if "handshake" in name} > {0}

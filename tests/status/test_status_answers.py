@@ -1,4 +1,4 @@
-"""Whether an exporter answers, as the hub finds out: no page is asked for, and no token shown."""
+"""Whether an exporter answers, as the hub finds out: no token is shown, and nobody else is taken for it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from typing import Any
 
 import pytest
 
-from meshwright.hubd import status
+from meshwright.hubd import scrape, status
 from meshwright.hubd.system import HubError
 
 
 @contextmanager
-def exporter(code: int, asked: list[Any] | None = None) -> Iterator[int]:
+def exporter(code: int, body: bytes = b"", realm: str = "", asked: list[Any] | None = None) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if asked is not None:
                 asked.append((self.path, self.headers.get("Authorization")))
             self.send_response(code)
+            if realm:
+                self.send_header("WWW-Authenticate", f'Bearer realm="{realm}"')
             self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -39,15 +42,47 @@ def exporter(code: int, asked: list[Any] | None = None) -> Iterator[int]:
 
 
 def said(port: int, **more: Any) -> dict[str, Any]:
-    return status.answers({"address": "127.0.0.1", "port": port, **more})
+    return status.answers({"address": "127.0.0.1", "port": port, "own": True, **more})
 
 
-@pytest.mark.parametrize("code", [200, 401, 404])
-def test_whatever_speaks_http_answers(code: int) -> None:
+PAGE = b"# HELP wireguard_sent_bytes_total Bytes sent to the peer\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "path", "answer"),
+    [
+        (True, "/", {"code": 200, "body": scrape.HELLO}),
+        (True, "/", {"code": 401, "realm": "meshwright"}),
+        (False, "/metrics", {"code": 200, "body": PAGE}),
+    ],
+)
+def test_it_is_known_by_what_it_says(own: bool, path: str, answer: dict[str, Any]) -> None:
     asked: list[Any] = []
-    with exporter(code, asked) as port:
-        assert said(port) == {"answers": True, "said": f"127.0.0.1:{port}"}
-    assert asked == [("/", None)]
+    with exporter(**answer, asked=asked) as port:
+        assert said(port, own=own) == {"answers": True, "said": f"127.0.0.1:{port}"}
+    assert asked == [(path, None)]
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"code": 200},
+        {"code": 200, "body": b"<html>wireguard</html>"},
+        {"code": 401, "realm": "router"},
+        {"code": 404},
+    ],
+)
+def test_nobody_else_passes_for_it(own: bool, answer: dict[str, Any]) -> None:
+    with exporter(**answer) as port:
+        assert said(port, own=own) == {"answers": False, "said": f"something else answers at 127.0.0.1:{port}"}
+
+
+def test_each_kind_is_told_from_the_other() -> None:
+    with exporter(200, scrape.HELLO) as port:
+        assert said(port, own=False)["answers"] is False
+    with exporter(200, PAGE) as port:
+        assert said(port)["answers"] is False
 
 
 def test_one_that_is_broken_does_not() -> None:

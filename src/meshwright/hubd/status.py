@@ -10,6 +10,7 @@ from typing import Any
 from . import closed, device, sample, state, system
 from .place import Place
 
+BEGIN = 512  # bytes of a page by which it is known
 WAIT = 3.0  # seconds that an exporter has to answer: one of 3.6.6 reads the device first, one after the other
 
 
@@ -75,13 +76,14 @@ def _closed(where: Place) -> list[str]:
 
 
 def answers(place: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether the exporter speaks HTTP at its address. It shows no token and asks for no page, so a refusal will do.
+    """Whether the exporter itself speaks HTTP at its address, and nobody else there.
 
-    Nothing secret is sent, so a certificate is not looked at: Prometheus does.
+    It shows no token, so ours may refuse, if it does so by its own name; 3.6.6 is known by its page alone. Nothing secret
+    is sent, so a certificate is not looked at: Prometheus does.
     """
     import http.client  # not small, and only wanted where there is an exporter
 
-    address, port = str(place["address"]), int(place["port"])
+    address, port, own = str(place["address"]), int(place["port"]), bool(place["own"])
     at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     link = http.client.HTTPConnection(address, port, timeout=WAIT)
     if place.get("tls"):
@@ -92,13 +94,15 @@ def answers(place: Mapping[str, Any]) -> dict[str, Any]:
         link = http.client.HTTPSConnection(address, port, timeout=WAIT, context=context)
     try:
         try:
-            link.request("GET", "/")
-            status = link.getresponse().status
+            link.request("GET", "/" if own else "/metrics")
+            answer = link.getresponse()
+            name, begin = answer.getheader("WWW-Authenticate", ""), answer.read1(BEGIN)
         finally:
             link.close()
     except (OSError, http.client.HTTPException) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return {"answers": False, "said": f"nothing answers at {at}: {why}"[:200]}
-    if status >= 500:
-        return {"answers": False, "said": f"it answers {status} at {at}"}
-    return {"answers": True, "said": at}
+    if answer.status >= 500:
+        return {"answers": False, "said": f"it answers {answer.status} at {at}"}
+    known = 'realm="meshwright"' in name or begin.startswith(b"meshwright: ") if own else b" wireguard_" in begin
+    return {"answers": True, "said": at} if known else {"answers": False, "said": f"something else answers at {at}"}

@@ -102,12 +102,13 @@ def settings(mesh: Mesh, known: Mapping[str, str], now: datetime) -> dict[str, A
 
 
 def exporter(mesh: Mesh) -> dict[str, Any] | None:
-    """Where the exporter of the file listens, None where it has none."""
+    """Where the exporter of the file listens, and whether it is our own; None where the file has none."""
     if mesh.observability is None:
         return None
     chosen = mesh.observability.exporter
+    own = isinstance(chosen, BuiltinExporter)
     tls = isinstance(chosen, BuiltinExporter) and chosen.tls is not None
-    return {"address": str(chosen.address or mesh.hub.address), "port": chosen.port, "tls": tls}
+    return {"address": str(chosen.address or mesh.hub.address), "port": chosen.port, "own": own, "tls": tls}
 
 
 def judge(mesh: Mesh, said: Mapping[str, Any], known: Mapping[str, str], now: datetime, lab: bool = False) -> Status:
