@@ -101,9 +101,7 @@ def test_exporter_366_says_the_same() -> None:
                     break
             # as `status` sees it
             there = {"address": "127.0.0.1", "port": 9586, "tls": False}
-            seen = {
-                own: Hub(host, IF, "town").sample(1, {}, {**there, "own": own})["exporter"] for own in (True, False)
-            }
+            hub_said = [Hub(host, IF, "town").sample(1, {}, {**there, "own": own}) for own in (True, False)]
     assert [said["exporter"]["answers"] for said in hub_said] == [False, True], hub_said
     theirs, mine = series(before), series(ours)
     assert len(theirs) == 3 * 5

@@ -78,8 +78,8 @@ def _closed(where: Place) -> list[str]:
 def answers(place: Mapping[str, Any]) -> dict[str, Any]:
     """Whether the exporter itself speaks HTTP at its address, and nobody else there.
 
-    It shows no token, so ours may refuse, if it does so by its own name; 3.6.6 is known by its page alone. Nothing secret
-    is sent, so a certificate is not looked at: Prometheus does.
+    It shows no token, so ours may refuse, if it does so by its own name; 3.6.6 is known by its page alone. Nothing
+    secret is sent, so a certificate is not looked at: Prometheus does.
     """
     import http.client  # not small, and only wanted where there is an exporter
 
