@@ -34,11 +34,11 @@ def _counted(function):
 attempt, write_file, remove_file = _counted(attempt), _counted(write_file), _counted(remove_file)
 """
 PATCHES = {
-    "system": COUNTING,
-    "device": "\nask = system._counted(ask)\n",
-    "conntrack": "\ndelete = system._counted(delete)\n",
-    "closed": "\n_set = system._counted(_set)\n",
-    "writing": "\n_steps = steps\ndef steps(*a):\n    system._left[0] = {number}\n    return _steps(*a)\n",
+    "system.py": COUNTING,
+    "device.py": "\nask = system._counted(ask)\n",
+    "conntrack.py": "\ndelete = system._counted(delete)\n",
+    "closed.py": "\n_set = system._counted(_set)\n",
+    "writing.py": "\n_steps = steps\ndef steps(*a):\n    system._left[0] = {number}\n    return _steps(*a)\n",
 }
 
 
@@ -59,8 +59,8 @@ class Dying:
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Done:
         document = json.loads(zlib.decompress(stdin))
-        for module, patch in PATCHES.items():
-            document["modules"][module] += patch.replace("{number}", str(self.number))
+        for path, patch in PATCHES.items():
+            document["modules"][path] += patch.replace("{number}", str(self.number))
         return self.host.run(argv, stdin=json.dumps(document).encode(), timeout=timeout)
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:

@@ -60,7 +60,9 @@ def test_every_module_of_hubd_is_in_it_and_nothing_else() -> None:
     with zipfile.ZipFile(BytesIO(program.build())) as archive:
         held = {name: archive.read(name) for name in archive.namelist()}
     assert held.pop("__main__.py")
-    assert held == {f"hubd/{f.name}": f.read_bytes() for f in folder.glob("*.py") if f.name != "boot.py"}
+    assert held == {
+        f"hubd/{f.relative_to(folder)}": f.read_bytes() for f in folder.rglob("*.py") if f != folder / "boot.py"
+    }
 
 
 def test_it_runs_and_says_its_commands(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Far:
         document = json.loads(zlib.decompress(stdin))
         self.calls.append(document["operation"])
         if self.kill >= 0 and document["operation"] == "write":
-            document["modules"]["writing"] += DYING.replace("{number}", str(self.kill))
+            document["modules"]["writing.py"] += DYING.replace("{number}", str(self.kill))
         return self.inner.run(argv, stdin=json.dumps(document).encode(), timeout=timeout)
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:

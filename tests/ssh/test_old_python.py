@@ -19,7 +19,7 @@ from meshwright.io.host import BOOT, Host, Local, NoPython, remote
 from meshwright.io.process import Done
 
 FOLDER = Path(meshwright.hubd.__path__[0])
-SERVICE = {"__main__", "serve", "memory", "tunnel", "packed"}
+SERVICE = {"__main__.py", "serve.py", "memory.py", "tunnel.py"}
 """What only the service loads."""
 GENERIC = {
     "dict",
@@ -34,18 +34,18 @@ GENERIC = {
     "Iterable",
     "Iterator",
 }
-MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SERVICE)
+MODULES = sorted({str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.py")} - SERVICE)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_needs_more_than_3_8(module: str) -> None:
     """Its syntax, and what is evaluated when it is loaded: annotations are not, aliases are."""
-    tree = ast.parse((FOLDER / f"{module}.py").read_text(), feature_version=(3, 8))
+    tree = ast.parse((FOLDER / module).read_text(), feature_version=(3, 8))
     for node in tree.body:
         value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
         for part in ast.walk(value) if value else ():
             if isinstance(part, ast.Subscript) and isinstance(part.value, ast.Name):
-                assert part.value.id not in GENERIC, f"{module}.py:{part.lineno}: use typing's"
+                assert part.value.id not in GENERIC, f"{module}:{part.lineno}: use typing's"
 
 
 @dataclass(frozen=True)

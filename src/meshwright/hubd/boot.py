@@ -25,32 +25,38 @@ LONG = 1 << 16  # what is shorter is as quick as it is
 
 
 class _Memory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports hubd's modules from the document: `modules` holds sources, `code` what the same Python has compiled."""
+    """Imports hubd's modules from the document: `modules` holds sources, `code` what the same Python has compiled. Both
+    are by the path of the file below hubd."""
 
     def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
-        package, _, leaf = name.partition(".")
-        if package != "hubd" or (leaf or "__init__") not in document["modules" if "modules" in document else "code"]:
-            return None
-        return importlib.machinery.ModuleSpec(name, self, is_package=not leaf)
+        package, *inside = name.split(".")
+        held = document["modules" if "modules" in document else "code"]
+        for file in ("/".join(inside) + ".py", "/".join([*inside, "__init__.py"])):
+            if package == "hubd" and file in held:
+                is_package = os.path.basename(file) == "__init__.py"
+                return importlib.machinery.ModuleSpec(name, self, loader_state=file, is_package=is_package)
+        return None
 
     def document(self) -> dict[str, Any]:
         """What hubd came with: for who wants to run it again later."""
         return document
 
     def exec_module(self, module):  # type: ignore[no-untyped-def]
-        leaf = module.__name__.partition(".")[2] or "__init__"
+        file = module.__spec__.loader_state
         if "code" in document:
-            exec(marshal.loads(base64.b64decode(document["code"][leaf])), module.__dict__)  # noqa: S102, S302
+            exec(marshal.loads(base64.b64decode(document["code"][file])), module.__dict__)  # noqa: S102, S302
             return
-        source = document["modules"][leaf]
-        place = f"hubd/{leaf}.py"
+        source = document["modules"][file]
+        place = f"hubd/{file}"
         linecache.cache[place] = (len(source), None, source.splitlines(True), place)
         exec(compile(source, place, "exec"), module.__dict__)  # noqa: S102
 
 
 def _unforeseen(error: Exception) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)
-    place = f"hubd/{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"
+    file = frames[-1].filename if frames else ""
+    inside = file.rpartition("hubd/")[2] if "hubd/" in file else os.path.basename(file)
+    place = f"hubd/{inside}:{frames[-1].lineno}" if frames else "?"
     # the words of an unforeseen error may quote what it worked on, so only system errors are repeated
     words = f": {error}" if isinstance(error, OSError) else ""
     return {

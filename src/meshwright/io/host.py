@@ -14,11 +14,12 @@ import re
 import secrets
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.abc import InspectLoader
+from importlib.resources.abc import Traversable
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 
@@ -172,23 +173,28 @@ def remote(host: Host, operation: str, payload: dict[str, Any], *, timeout: floa
 
 @cache
 def modules() -> dict[str, str]:
-    """Name -> source of all of hubd but the loader for what arrives by stdin."""
-    folder = resources.files("meshwright.hubd")
-    return {
-        item.name[:-3]: item.read_text(encoding="utf-8")
-        for item in folder.iterdir()
-        if item.name.endswith(".py") and item.name != "boot.py"
-    }
+    """Path below hubd -> source, of all of hubd but the loader for what arrives by stdin."""
+    found = dict(_sources(resources.files("meshwright.hubd"), ""))
+    return {path: found[path] for path in sorted(found) if path != "boot.py"}
+
+
+def _sources(folder: Traversable, under: str) -> Iterator[tuple[str, str]]:
+    for item in folder.iterdir():
+        if item.is_dir():
+            yield from _sources(item, f"{under}{item.name}/")
+        elif item.name.endswith(".py"):
+            yield under + item.name, item.read_text(encoding="utf-8")
 
 
 @cache
 def _code() -> dict[str, str]:
     """hubd's modules compiled by this very Python, in base64; from its own cache of compiled files where it has one."""
     out = {}
-    for name in modules():
-        spec = find_spec(f"meshwright.hubd.{name}" if name != "__init__" else "meshwright.hubd")
+    for path in modules():
+        inside = path.removesuffix(".py").removesuffix("__init__").split("/")
+        spec = find_spec(".".join(["meshwright", "hubd", *filter(None, inside)]))
         if spec and isinstance(spec.loader, InspectLoader):
-            out[name] = base64.b64encode(marshal.dumps(spec.loader.get_code(spec.name))).decode()
+            out[path] = base64.b64encode(marshal.dumps(spec.loader.get_code(spec.name))).decode()
     return out
 
 

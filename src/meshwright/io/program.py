@@ -27,8 +27,8 @@ def build() -> bytes:
     out = io.BytesIO()
     out.write(HEAD.encode())
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name, text in sorted(modules().items()):
-            archive.writestr(_entry(f"hubd/{name}.py"), text)
+        for path, text in sorted(modules().items()):
+            archive.writestr(_entry(f"hubd/{path}"), text)
         archive.writestr(_entry("__main__.py"), START)
     return out.getvalue()
 
