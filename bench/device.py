@@ -28,7 +28,7 @@ from meshwright.desired.facts import Facts
 from meshwright.desired.resource import Resource
 from meshwright.desired.state import known, state
 from meshwright.events import silent
-from meshwright.hubd import device, wg
+from meshwright.hubd.kernel import device, wg
 from meshwright.plan import plan
 from meshwright.providers.hub import Hub
 from meshwright.spec import load

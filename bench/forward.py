@@ -23,7 +23,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from harness import record
-from meshwright.hubd import nft, rights
+from meshwright.hubd.firewall import nft, rights
 from nets import Namespace, cable, daemon, inside, machine, must
 
 SIZES = [int(word) for word in sys.argv[1:] if word.isdigit()] or [100, 1000, 10000]

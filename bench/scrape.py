@@ -32,7 +32,8 @@ from typing import Any
 
 import meshes
 from harness import ENV, ROOT, record
-from meshwright.hubd import counters, device, nft
+from meshwright.hubd.firewall import nft
+from meshwright.hubd.kernel import counters, device
 from nets import daemon, inside, machine, must
 
 SIZES = [int(word) for word in sys.argv[1:] if word.isdigit()] or [4, 1000, 10000, 60000]
@@ -41,7 +42,8 @@ IF, TABLE = "wg1", "many"
 OURS_PORT, THEIRS_PORT = 9587, 9586
 OURS = """
 import sys, time
-from meshwright.hubd import metrics, scrape
+from meshwright.hubd.metrics import scrape
+from meshwright.hubd.service import metrics
 scrape.YOUNG = scrape.SHARE = 0.0
 listener = metrics.Metrics(*sys.argv[1:], print)
 while True:

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from meshwright.hubd import nft
+from meshwright.hubd.firewall import nft
 from meshwright.io.host import Namespace
 
 ROOT = Path(__file__).resolve().parent.parent
 IF, TABLE = "wg1", "town"
 PROGRAM = """
 import json, sys
-from meshwright.hubd import page, sample
-from meshwright.hubd.place import Place
+from meshwright.hubd.host.place import Place
+from meshwright.hubd.metrics import page, sample
 interface, table, settings = json.load(sys.stdin)
 taken = sample.take(Place(interface, table), settings)
 told = {"rows": [row._asdict() for row in sample.rows(taken)], "up": taken.up, "faults": taken.faults,

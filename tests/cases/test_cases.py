@@ -26,8 +26,8 @@ from meshwright.desired.facts import ClusterFacts, Facts, Program
 from meshwright.desired.resource import Resource
 from meshwright.desired.state import known, state
 from meshwright.events import silent
-from meshwright.hubd import nft
-from meshwright.hubd.state import place, table
+from meshwright.hubd.firewall import nft
+from meshwright.hubd.resources.state import place, table
 from meshwright.io import files
 from meshwright.keys import Secret
 from meshwright.plan import text

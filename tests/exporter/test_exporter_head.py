@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshwright.hubd import head
-from meshwright.hubd.head import LIMIT, Request, Wrong, parse
+from meshwright.hubd.metrics import head
+from meshwright.hubd.metrics.head import LIMIT, Request, Wrong, parse
 
 PROMETHEUS = (
     b"GET /metrics HTTP/1.1\r\nHost: 192.0.2.10:9586\r\nUser-Agent: Prometheus/3.5.0\r\n"

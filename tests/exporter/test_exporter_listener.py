@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from meshwright.hubd import listening, scrape, system
+from meshwright.hubd.host import system
+from meshwright.hubd.metrics import listening, scrape
 
 TOKEN = "a-token-that-nobody-guesses"
 PAGE = b"wireguard_interface_up 1\n"

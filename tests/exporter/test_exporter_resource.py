@@ -18,8 +18,9 @@ from meshwright.desired.facts import Exporter, Facts, Program
 from meshwright.desired.hubd import build
 from meshwright.desired.monitoring import series
 from meshwright.desired.resource import Resource, Unknown, fill
-from meshwright.hubd import exporter, place, sample
-from meshwright.hubd.metrics import Settings
+from meshwright.hubd.host import place
+from meshwright.hubd.metrics import exporter, sample
+from meshwright.hubd.service.metrics import Settings
 from meshwright.plan import plan, text
 from meshwright.providers.hub import SECRETS
 from meshwright.spec import load

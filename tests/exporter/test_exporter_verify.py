@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import test_exporter_listener as listener
 
-from meshwright.hubd import asking, scrape
+from meshwright.hubd import asking
+from meshwright.hubd.metrics import scrape
 from meshwright.verify import metrics
 
 GOOD = {"status": 200, "series": 9, "success": "1", "refused": [401, 401], "why": ""}

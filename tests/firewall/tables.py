@@ -6,8 +6,8 @@ from ipaddress import ip_address, ip_network
 
 from hypothesis import strategies as st
 
-from meshwright.hubd import nft, rights
-from meshwright.hubd.rights import Right
+from meshwright.hubd.firewall import nft, rights
+from meshwright.hubd.firewall.rights import Right
 
 WORDS = ["collective_mesh", "ip", "ip6", "inet", "table", "counter", "fwd", "map", "set", "list", "m9lives", "a" * 63]
 TOP = {4: 2**32 - 1, 6: 2**128 - 1}

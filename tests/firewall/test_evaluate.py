@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import tables
 
-from meshwright.hubd import nft as codec
-from meshwright.hubd import rights
+from meshwright.hubd.firewall import nft as codec
+from meshwright.hubd.firewall import rights
 from meshwright.verify.evaluate import Evaluator, NotUnderstood, Packet
 
 PLACE = {"family": "inet", "table": "t"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from meshwright.desired import firewall
 from meshwright.desired.facts import Facts
 from meshwright.desired.resource import collect
-from meshwright.hubd import nft, rights
+from meshwright.hubd.firewall import nft, rights
 from meshwright.spec import policy
 from meshwright.spec.model import Mesh
 from meshwright.verify import judge

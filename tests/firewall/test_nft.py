@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tables import WORDS, tables
 
-from meshwright.hubd import nft as codec
+from meshwright.hubd.firewall import nft as codec
 
 pytestmark = pytest.mark.lab
 real = settings(

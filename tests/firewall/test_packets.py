@@ -14,7 +14,7 @@ import sys
 import pytest
 from test_firewall import NOW, mesh, table
 
-from meshwright.hubd import nft as codec
+from meshwright.hubd.firewall import nft as codec
 from meshwright.verify import judge
 from meshwright.verify.evaluate import Evaluator
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from meshwright.hubd import nft as codec
+from meshwright.hubd.firewall import nft as codec
 from meshwright.verify.evaluate import Evaluator
 
 pytestmark = pytest.mark.lab

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables import allow, some_rights, tables
 
-from meshwright.hubd import nft, rights
+from meshwright.hubd.firewall import nft, rights
 
 PEERS = ["10.42.0.3/32", "10.42.0.4/32", "192.168.20.7/32", "fd77::3/128"]
 SERVICES = [1, 5, 12, 65535, rights.PORTS + 1, rights.PORTS + 5, rights.ICMP, rights.OTHER]

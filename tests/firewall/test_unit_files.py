@@ -11,7 +11,7 @@ import pytest
 from test_firewall import mesh, table
 
 from meshwright.desired import firewall_units
-from meshwright.hubd import nft as codec
+from meshwright.hubd.firewall import nft as codec
 
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from meshwright.desired.resource import Resource, Unknown, fill
 from meshwright.events import silent
-from meshwright.hubd.rights import parse, texts
+from meshwright.hubd.firewall.rights import parse, texts
 from meshwright.io.host import Host
 from meshwright.plan import plan
 from meshwright.plan.plan import Plan

@@ -74,7 +74,7 @@ def test_a_second_writer_waits_and_then_names_the_first(hub_host: Namespace) -> 
     lock = f"/run/meshwright-{INTERFACE}.lock"
     script = (
         f"import sys, time; sys.path.insert(0, '{Path(meshwright.__file__).parent}')\n"
-        f"from hubd import system\nwith system.lock('{lock}', 1):\n    time.sleep(30)\n"
+        f"from hubd.host import system\nwith system.lock('{lock}', 1):\n    time.sleep(30)\n"
     )
     sh(hub_host, f'exec >/dev/null 2>&1 </dev/null; {hub_host.python} -c "{script}" &')
     sh(hub_host, f"for i in $(seq 100); do grep -q pid {lock} && exit 0; sleep 0.05; done; exit 1")
@@ -96,7 +96,7 @@ class Watched:
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60) -> Done:
         document = json.loads(zlib.decompress(stdin))
-        document["modules"]["system.py"] += (
+        document["modules"]["host/system.py"] += (
             "\n_attempt = attempt\n"
             "def attempt(argv, *rest, **more):\n"
             "    open('/run/argv', 'a').write(' '.join(argv) + chr(10))\n"

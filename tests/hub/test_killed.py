@@ -34,11 +34,11 @@ def _counted(function):
 attempt, write_file, remove_file = _counted(attempt), _counted(write_file), _counted(remove_file)
 """
 PATCHES = {
-    "system.py": COUNTING,
-    "device.py": "\nask = system._counted(ask)\n",
-    "conntrack.py": "\ndelete = system._counted(delete)\n",
-    "closed.py": "\n_set = system._counted(_set)\n",
-    "writing.py": "\n_steps = steps\ndef steps(*a):\n    system._left[0] = {number}\n    return _steps(*a)\n",
+    "host/system.py": COUNTING,
+    "kernel/device.py": "\nask = system._counted(ask)\n",
+    "kernel/conntrack.py": "\ndelete = system._counted(delete)\n",
+    "firewall/closed.py": "\n_set = system._counted(_set)\n",
+    "resources/writing.py": "\n_steps = steps\ndef steps(*a):\n    system._left[0] = {number}\n    return _steps(*a)\n",
 }
 
 

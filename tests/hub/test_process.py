@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from meshwright.errors import HostError
-from meshwright.hubd import system
+from meshwright.hubd.host import system
 from meshwright.io import process
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from meshwright.hubd import memory, system, tunnel, units
-from meshwright.hubd.place import Place
+from meshwright.hubd.host import system, units
+from meshwright.hubd.host.place import Place
+from meshwright.hubd.service import memory, tunnel
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from meshwright.hubd import units
-from meshwright.hubd.system import HubError
+from meshwright.hubd.host import units
+from meshwright.hubd.host.system import HubError
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.lab
 STEPS = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from meshwright.hubd import device, wg
+from meshwright.hubd.kernel import device, wg
 
 def by_tool(before, after):
     device.SOCKETS = "/nowhere"

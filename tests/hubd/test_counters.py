@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import elements, packets
 
-from meshwright.hubd import counters, netlink, system
+from meshwright.hubd.host import system
+from meshwright.hubd.kernel import counters, netlink
 
 ROLE = "role_0123456789abcdef"
 # three elements of a map with intervals, as Linux 6.18 lists them: 10.7.1.0/24 and 10.7.0.0/24, each with its end, then

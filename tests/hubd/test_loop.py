@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from town import TABLE, friend, wanted
 
-from meshwright.hubd import netlink, serve, state, system
+from meshwright.hubd.host import system
+from meshwright.hubd.kernel import netlink
+from meshwright.hubd.resources import state
+from meshwright.hubd.service import serve
 from meshwright.io.host import Local
 from meshwright.plan import plan
 from meshwright.providers.hub import Hub

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshwright.hubd import memory, wg
-from meshwright.hubd.memory import AGE, Entry
+from meshwright.hubd.kernel import wg
+from meshwright.hubd.service import memory
+from meshwright.hubd.service.memory import AGE, Entry
 
 NOW = 1_800_000_000
 

@@ -8,8 +8,8 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshwright.hubd import netlink, wg
-from meshwright.hubd.netlink import Link
+from meshwright.hubd.kernel import netlink, wg
+from meshwright.hubd.kernel.netlink import Link
 
 KEY = base64.b64encode(bytes(range(32))).decode()
 HEX = bytes(range(32)).hex()

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import Peer, genetlink, uapi
 
-from meshwright.hubd import page, reading, sample
-from meshwright.hubd.counters import Counters
-from meshwright.hubd.sample import Counts, Sample
+from meshwright.hubd.kernel import reading
+from meshwright.hubd.kernel.counters import Counters
+from meshwright.hubd.metrics import page, sample
+from meshwright.hubd.metrics.sample import Counts, Sample
 
 LINE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\{((?:[a-zA-Z_][a-zA-Z0-9_]*=\"(?:[^\"\\\n]|\\[\\n\"])*\",?)*)\} (\S+)")
 LABEL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)=\"((?:[^\"\\]|\\.)*)\"")

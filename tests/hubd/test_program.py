@@ -17,8 +17,9 @@ from meshwright import hubd
 from meshwright.desired.facts import Facts, Program
 from meshwright.desired.hubd import build
 from meshwright.desired.resource import Resource
-from meshwright.hubd import place, state
-from meshwright.hubd import units as plain
+from meshwright.hubd.host import place
+from meshwright.hubd.host import units as plain
+from meshwright.hubd.resources import state
 from meshwright.io import program
 from meshwright.spec import load
 

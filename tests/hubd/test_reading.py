@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire import PRIVATE, SHARED, Peer, genetlink, uapi
 
-from meshwright.hubd import reading, system, wg
-from meshwright.hubd.reading import Reading
+from meshwright.hubd.host import system
+from meshwright.hubd.kernel import reading, wg
+from meshwright.hubd.kernel.reading import Reading
 
 NUMBERS = st.integers(0, 2**63)
 PREFIXES = st.one_of(

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from meshwright.hubd import counters, netlink
+from meshwright.hubd.kernel import counters, netlink
 
 SHARED = b"preshared, nobody's business" + b"\x24\x00\x01\x00"  # with a header that looks like that of a public key
 PRIVATE = b"a private key, nobody's business"

@@ -15,7 +15,7 @@ from homes import INTERFACE, TABLE, Wish, key, look, settle, write
 from meshwright.desired.resource import Resource
 from meshwright.errors import HostError
 from meshwright.events import Event, silent
-from meshwright.hubd.back import FIELDS
+from meshwright.hubd.rollback.back import FIELDS
 from meshwright.io.host import Host, Lost, remote
 from meshwright.io.process import Done
 from meshwright.providers.hub import Hub
@@ -64,7 +64,7 @@ class Far:
         document = json.loads(zlib.decompress(stdin))
         self.calls.append(document["operation"])
         if self.kill >= 0 and document["operation"] == "write":
-            document["modules"]["writing.py"] += DYING.replace("{number}", str(self.kill))
+            document["modules"]["resources/writing.py"] += DYING.replace("{number}", str(self.kill))
         return self.inner.run(argv, stdin=json.dumps(document).encode(), timeout=timeout)
 
     def put(self, path: str, data: bytes, mode: int = 0o644) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meshwright.hubd.back import FIELDS, Kept, back, keep, kind
-from meshwright.hubd.place import Place
+from meshwright.hubd.host.place import Place
+from meshwright.hubd.rollback.back import FIELDS, Kept, back, keep, kind
 
 IF, TABLE = "hub/interface/wg1", "hub/table/t"
 CLOSED, INBOUND = "hub/closed/wg1", "hub/inbound/t"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meshwright.hubd.caller import Caller, cut, parse
+from meshwright.hubd.rollback.caller import Caller, cut, parse
 
 HAM = Caller("10.100.2.1", "10.100.0.1", 22)
 LAN = Caller("192.168.20.7", "192.168.20.20", 22)

@@ -19,7 +19,7 @@ from meshwright.io.host import BOOT, Host, Local, NoPython, remote
 from meshwright.io.process import Done
 
 FOLDER = Path(meshwright.hubd.__path__[0])
-SERVICE = {"__main__.py", "serve.py", "memory.py", "tunnel.py"}
+SERVICE = {"__main__.py", "service/serve.py", "service/memory.py", "service/tunnel.py"}
 """What only the service loads."""
 GENERIC = {
     "dict",

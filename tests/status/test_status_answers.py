@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from meshwright.hubd import scrape, status
-from meshwright.hubd.system import HubError
+from meshwright.hubd import status
+from meshwright.hubd.host.system import HubError
+from meshwright.hubd.metrics import scrape
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from meshwright import keys
 from meshwright.adopt.source import Client, Source, public, quoted, refuse
 from meshwright.errors import MeshwrightError
-from meshwright.hubd import wg
+from meshwright.hubd.kernel import wg
 from meshwright.keys import Secret
 
 NO_KEY = "A" * 43 + "="  # how wg writes that there is no preshared key

@@ -14,7 +14,7 @@ from typing import Any
 from meshwright import keys
 from meshwright.adopt.source import Client, Source, public, quoted
 from meshwright.errors import MeshwrightError
-from meshwright.hubd import wg
+from meshwright.hubd.kernel import wg
 from meshwright.keys import Secret
 from meshwright.spec.model import expiry
 

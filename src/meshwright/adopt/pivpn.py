@@ -15,7 +15,7 @@ from meshwright import keys
 from meshwright.adopt import conf
 from meshwright.adopt.source import Client, Source, public, quoted, refuse
 from meshwright.errors import MeshwrightError
-from meshwright.hubd import wg
+from meshwright.hubd.kernel import wg
 from meshwright.keys import Secret
 
 DISABLED = re.compile(r"^#\[disabled\] ?", re.M)

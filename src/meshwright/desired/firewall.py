@@ -1,7 +1,7 @@
 """The hub's firewall: what each source may reach, what may reach peers, and the table that holds both.
 
-A right is "DEST PROTO PORTS" as hubd/rights.py says. Towards all peers it says "peers", so that a new peer does not
-change the rights of the others.
+A right is "DEST PROTO PORTS" as hubd/firewall/rights.py says. Towards all peers it says "peers", so that a new peer
+does not change the rights of the others.
 """
 
 from __future__ import annotations

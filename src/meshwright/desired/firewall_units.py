@@ -11,7 +11,7 @@ from typing import TypedDict
 from meshwright.spec.model import Mesh
 
 HOST_FIREWALLS = "nftables.service firewalld.service"
-# right behind the table `local`, before any rule that could route the packet; hubd/closed.py uses the same
+# right behind the table `local`, before any rule that could route the packet; hubd/firewall/closed.py uses the same
 PRIORITY = 10
 
 

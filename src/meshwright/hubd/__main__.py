@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from . import system
+from .host import system
 
 
 def _serve(arguments: Sequence[str]) -> int:
-    from . import serve
+    from .service import serve
 
     interface, table = arguments
     return serve.run(interface, table)

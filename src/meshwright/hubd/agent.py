@@ -8,7 +8,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import packed, rollback, state, system, tools, units, writing
+from .host import system, tools, units
+from .resources import packed, state, writing
+from .rollback import pending
 
 PATIENCE = 20.0
 SETTLING = 5.0  # a colleague's write is confirmed sooner
@@ -32,12 +34,12 @@ def read(payload: Mapping[str, Any]) -> dict[str, Any]:
 
     {"resources": {id: attrs}, "peers": {id: {endpoint, handshake, received, sent}}}; the last
     is observed and no part of any resource: epoch seconds, bytes. With {"survey": "always"}, or "new" where interface
-    or table are not in force yet, also "survey": what else lives here (survey.py). With {"packages": {id: {package:
+    or table are not in force yet, also "survey": what else lives here (survey/). With {"packages": {id: {package:
     [program]}}} also which are installed. Where a program is missing that reading needs: "lacking", and "used", whether
     a mesh was set up here before.
     """
     where = state.place(payload)
-    rollback.settled(where.table, SETTLING)
+    pending.settled(where.table, SETTLING)
     installed = tools.there(payload.get("packages", {}))
     if lacking := tools.lacking():
         used = tools.used(where)
@@ -60,9 +62,9 @@ def _survey(payload: Mapping[str, Any], found: state.State | None) -> dict[str, 
     when = payload.get("survey", "never")
     if when != "always" and (when != "new" or (found and found.live and found.tables["live"])):
         return {}
-    from . import survey  # seldom wanted, and not small
+    from .survey import facts  # seldom wanted, and not small
 
-    return {"survey": survey.gather(payload)}
+    return {"survey": facts.gather(payload)}
 
 
 def write(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,14 +77,14 @@ def write(payload: Mapping[str, Any]) -> dict[str, Any]:
     with _turn(payload):
         if not payload.get("rollback"):
             return {"results": writing.write(payload)}
-        from . import arming  # only where a network lies between
+        from .rollback import arming  # only where a network lies between
 
         return arming.write(payload)
 
 
 def _turn(payload: Mapping[str, Any]) -> contextlib.AbstractContextManager[None]:
-    """One writer at a time; see rollback.turn"""
-    return rollback.turn(state.place(payload), payload.get("patience", PATIENCE), payload.get("who", ""))
+    """One writer at a time; see pending.turn"""
+    return pending.turn(state.place(payload), payload.get("patience", PATIENCE), payload.get("who", ""))
 
 
 def put(payload: Mapping[str, Any]) -> dict[str, Any]:

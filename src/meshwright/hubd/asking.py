@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from . import system
+from .host import system
 
 PATIENCE = 30.0  # seconds for an answer: of very many peers it takes a while
 

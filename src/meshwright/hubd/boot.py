@@ -69,7 +69,7 @@ def _answer() -> dict[str, Any]:
     sys.meta_path.insert(0, _Memory())
     module, _, operation = document["operation"].rpartition(".")
     agent = importlib.import_module(f"hubd.{module or 'agent'}")
-    system = importlib.import_module("hubd.system")
+    system = importlib.import_module("hubd.host.system")
     try:
         return {"result": agent.operate(operation, document["payload"])}
     except system.HubError as error:

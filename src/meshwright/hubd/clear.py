@@ -8,8 +8,11 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from . import device, rollback, state, system, units
-from .place import HOME, Place
+from .host import system, units
+from .host.place import HOME, Place
+from .kernel import device
+from .resources import state
+from .rollback import pending
 
 WANTS = ("multi-user.target", "nftables.service", "firewalld.service")
 
@@ -21,8 +24,8 @@ def clear(payload: Mapping[str, Any]) -> dict[str, Any]:
     where = state.place(payload)
     if where.interface:
         _check_gone(where)
-    rollback.disarm(where.table)
-    for path in (f"{HOME}/{where.table}", rollback.folder(where.table)):
+    pending.disarm(where.table)
+    for path in (f"{HOME}/{where.table}", pending.folder(where.table)):
         shutil.rmtree(path, ignore_errors=True)
     for name in _units(where):
         units.disable(name)  # links to a unit whose file somebody removed

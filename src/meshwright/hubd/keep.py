@@ -6,7 +6,9 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from . import device, state, system, wg
+from .host import system
+from .kernel import device, wg
+from .resources import state
 
 
 def take(payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import closed, device, sample, state, system
-from .place import Place
+from .firewall import closed
+from .host import system
+from .host.place import Place
+from .kernel import device
+from .metrics import sample
+from .resources import state
 
 BEGIN = 512  # bytes of a page by which it is known
 WAIT = 3.0  # seconds that an exporter has to answer: one of 3.6.6 reads the device first, one after the other
@@ -23,7 +27,8 @@ def operate(operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def look(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """{interface, table, mark, settings: as sample.py says, exporter: {address, port, tls} or null} -> the moment.
+    """{interface, table, mark, settings: as metrics/sample.py says, exporter: {address, port, tls} or null} -> the
+    moment.
 
     {"now": epoch seconds by the hub's clock, "up": bool, "faults": [sentence], "read": whether the interface could be,
     "peers": [a sample.Row with its endpoint], "missing": [[peer, device]], "counts": {peer/device: [attempted, denied]}

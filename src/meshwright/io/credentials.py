@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from meshwright.errors import ClusterError
-from meshwright.hubd.system import memory
+from meshwright.hubd.host.system import memory
 from meshwright.io import execplugin
 from meshwright.io.kubeconfig import Login, material
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshwright.errors import HostError
-from meshwright.hubd.system import memory, wait
+from meshwright.hubd.host.system import memory, wait
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ class Hub:
         self, wanted: Resources, back: dict[str, Any] | None = None
     ) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
         """What the live device has seen, by id: endpoint, handshake (epoch seconds), received, sent (bytes); and in the
-        same call what else lives on the hub. back: what to ask of the way back (wayback.py).
+        same call what else lives on the hub. back: what to ask of the way back (hubd/survey/wayback.py).
         """
         asked = {"labels": _labels(wanted), **_asked(wanted, "always"), "back": back}
         answer = remote(self.host, "read", {**self._place(wanted), **asked})

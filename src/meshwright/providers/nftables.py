@@ -17,7 +17,7 @@ from typing import Any
 from meshwright.desired.resource import Resource, Resources
 from meshwright.errors import HostError
 from meshwright.events import Tell
-from meshwright.hubd import nft
+from meshwright.hubd.firewall import nft
 from meshwright.io.host import Host, remote
 from meshwright.plan.plan import Change
 from meshwright.providers.base import Result

@@ -12,7 +12,7 @@ from typing import Any
 from meshwright.desired.facts import Facts
 from meshwright.errors import HostError
 from meshwright.events import Checked
-from meshwright.hubd import nft
+from meshwright.hubd.firewall import nft
 from meshwright.io.host import Host
 from meshwright.plan.plan import Change, Plan
 from meshwright.plan.text import printable

@@ -1,4 +1,4 @@
-"""What else lives on the hub, and whether a mesh can live beside it: the judgement of a survey (hubd/survey.py). Pure.
+"""What else lives on the hub, and whether a mesh can live beside it: the judgement of a survey (hubd/survey/). Pure.
 
 A survey comes from machines of every kind: what is missing in it, or has a form that nobody foresaw, is said to be
 unknown, and never stops the rest.

@@ -89,7 +89,7 @@ def keys(mesh: Mesh, stored: Resources) -> dict[str, str]:
 
 
 def settings(mesh: Mesh, known: Mapping[str, str], now: datetime) -> dict[str, Any]:
-    """What hubd/sample.py has to know of the file: who is expected, and by which key."""
+    """What hubd/metrics/sample.py has to know of the file: who is expected, and by which key."""
     peers = {}
     for device in mesh.devices:
         if device.active(now):

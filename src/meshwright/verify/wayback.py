@@ -39,7 +39,7 @@ def _routes(mesh: Mesh) -> dict[str, list[str]]:
 
 
 def asked(mesh: Mesh) -> dict[str, Json] | None:
-    """What hubd has to ask (hubd/wayback.py); None where answers go to the hub anyhow."""
+    """What hubd has to ask (hubd/survey/wayback.py); None where answers go to the hub anyhow."""
     networks = [network for there in _routes(mesh).values() for network in there]
     if mesh.network.return_path == "masquerade" or not networks:
         return None

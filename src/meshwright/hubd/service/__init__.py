@@ -1,0 +1,1 @@
+"""The service that stays on the hub: one loop, and its jobs."""

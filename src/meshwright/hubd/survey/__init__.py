@@ -1,0 +1,1 @@
+"""What else lives on the hub: facts for a judgement that is made elsewhere."""
