@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
 import booted
@@ -18,6 +19,10 @@ from support import machine
 # A background job of a shell is born deaf to ^C, one of nohup to a hangup, and so would be all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# How long an example takes, or is thought up for, is the machine's affair.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 # What has a Kubernetes node, whose tests look at the whole machine: one file of these after the other.
 NODE = ("tests/node/", "tests/cli/test_lab_kubernetes.py", "tests/observed/")

@@ -108,7 +108,7 @@ LINES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.one_of(st.binary(max_size=200), st.lists(st.one_of(LINES, st.text(max_size=20))).map("\n".join).map(str.encode))
 )
@@ -125,7 +125,7 @@ FIELDS = st.sampled_from(["name", "address", "privateKey", "publicKey", "preShar
 CLIENTS = st.one_of(ODD, st.dictionaries(st.text(max_size=4), st.one_of(ODD, st.dictionaries(FIELDS, ODD)), max_size=4))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.fixed_dictionaries({"server": st.dictionaries(FIELDS, ODD), "clients": CLIENTS}))
 def test_any_backup_of_wg_easy_is_a_mesh_or_one_error(found):
     found["server"] = {"privateKey": PRIVATE, "address": "10.8.0.1", **found["server"]}
@@ -139,7 +139,7 @@ def test_any_backup_of_wg_easy_is_a_mesh_or_one_error(found):
 PATHS = st.sampled_from(["wg0.conf", "configs/a.conf", "configs/clients.txt", "keys/a_priv", "configs/../b.conf", "x"])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.dictionaries(PATHS, st.lists(st.one_of(LINES, st.text(max_size=20)), min_size=1).map("\n".join)))
 def test_any_folder_is_a_mesh_or_one_error(files):
     found = {"wg0.conf": f"{GOOD}{peer(1, '10.8.0.2/32')}", **files}
@@ -156,7 +156,7 @@ CALLED = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=12)
 HUBS = st.lists(st.tuples(CALLED, st.lists(st.one_of(NEAR, NET), max_size=3)), max_size=12)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(HUBS)
 def test_whatever_the_allowed_ips_every_peer_and_every_prefix_is_kept_or_named(peers):
     """A hub that wg takes: each peer is in the file with his key, each prefix in the file or in the notes."""

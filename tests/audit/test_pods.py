@@ -239,7 +239,7 @@ def _is_port(said: dict[str, Any], protocol: str, number: int) -> bool:
     return not isinstance(first, int) or first <= number <= said.get("endPort", first)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(specs, max_size=4))
 def test_any_policies_say_the_same_as_read_plainly(policies: list[Any]) -> None:
     ground = replace(GROUND, pods=(), services=(), homes={})
@@ -320,7 +320,7 @@ def judged(mesh: Mesh, live: dict[str, list[Any]], facts: Facts = FACTS) -> dict
     return {check.name: check for check in pods.denied(mesh, facts, live, ground)}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(walls, walls, st.lists(tests, min_size=1, max_size=3), st.lists(allowed, max_size=2))
 def test_what_is_rendered_leaks_exactly_what_the_file_says(
     jake: Any, ben: Any, said: list[Any], rules: list[Any]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyrage
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshwright import keys
@@ -473,7 +473,7 @@ def test_packing_is_the_inverse_of_unpacking():
     assert archive.pack(GOOD) == archive.pack(GOOD)
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(st.integers(0, len(archive.pack(GOOD)) - 1), st.integers(0, 255), st.booleans())
 def test_whatever_is_decrypted_is_a_backup_or_one_error(place, byte, cut):
     data = bytearray(archive.pack(GOOD))

@@ -125,7 +125,7 @@ AMOUNTS = st.builds(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(AMOUNTS, min_size=30, max_size=60))
 def test_amounts_have_the_servers_own_form(cluster: ControlPlane, amounts: list[str]) -> None:
     """One object with all of them; a dry run answers as the server would keep it."""

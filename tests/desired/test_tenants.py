@@ -556,7 +556,7 @@ def sound(resource: Resource) -> None:
                 assert all(ip_network(hole).subnet_of(ip_network(block["cidr"])) for hole in block.get("except", ()))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(PEERS, CLUSTERS, WATCHES)
 def test_what_check_accepts_makes_sound_objects(
     peers: dict[str, Any], cluster: dict[str, Any], watch: dict[str, Any] | None

@@ -71,7 +71,7 @@ scalars = st.none() | st.booleans() | st.integers(0, 70000) | st.text(max_size=4
 SPOTS = ("services", "pods", "endpointslices", "prometheuses", "networkpolicies")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(SPOTS), st.dictionaries(st.sampled_from(["app", "prometheus.io/scrape", "x"]), st.text(max_size=4))
 )

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from meshwright import keys
@@ -133,7 +133,6 @@ pem = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=30, 
 )
 
 
-@settings(deadline=None)
 @given(pem, pem, pem, pem)
 def test_no_rendering_has_token_or_key(token: str, other: str, key: str, new_key: str) -> None:
     sides = [resources(told=Exporter(t, "certificate", k, "ca")) for t, k in ((token, key), (other, new_key))]

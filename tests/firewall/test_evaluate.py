@@ -151,7 +151,7 @@ def hold(texts, source_version, value, service, hosts):
     return False
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(tables, st.data())
 def test_the_evaluator_and_the_plain_rights_agree(table, data):
     """Each knows nothing of the other: the rights as texts, the packets through the rules that the codec wrote."""

@@ -115,7 +115,7 @@ def active(it, address):
     return any(ip_address(address) in d.addresses or any(ip_address(address) in n for n in d.lan) for d in found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(rules, st.data(), st.booleans())
 def test_the_firewall_lets_through_what_the_rules_say_and_nothing_else(allow, data, printer):
     peers = PRINTER if printer else FILE["peers"]
@@ -140,7 +140,7 @@ def test_the_firewall_lets_through_what_the_rules_say_and_nothing_else(allow, da
             assert judge.passes(evaluator, answer_to(packet), place)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rules, st.booleans())
 def test_the_table_is_in_the_form_that_nft_reads_back(allow, printer):
     it = mesh(allow, peers=PRINTER if printer else FILE["peers"])
@@ -152,7 +152,7 @@ def test_the_table_is_in_the_form_that_nft_reads_back(allow, printer):
     assert table(it, half="saved") == wanted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rules)
 def test_every_active_address_and_lan_is_a_source_and_no_other(allow):
     sources = table(mesh(allow))["sources"]
@@ -278,7 +278,7 @@ def test_an_element_slipped_into_a_wide_destination_is_asked_about():
     assert "192.168.20.77 port 2222" in check.observed
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     rules,
     st.sampled_from(NAMES),

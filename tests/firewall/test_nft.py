@@ -14,9 +14,7 @@ from tables import WORDS, tables
 from meshwright.hubd.firewall import nft as codec
 
 pytestmark = pytest.mark.lab
-real = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+real = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @real
@@ -52,7 +50,7 @@ def test_elements_load_in_any_order(nft, table, order):
     assert codec.parse(nft.objects(table["name"]), table["name"]) == table
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tables)
 def test_objects_are_what_nft_lists(table):
     assert codec.parse(codec.objects(table), table["name"]) == table

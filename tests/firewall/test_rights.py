@@ -31,7 +31,7 @@ def places(*lists):
     return sorted({(v, n) for v, low, high in edges for n in (low - 1, low, high, high + 1) if 0 <= n < top[v]})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(allow, allow)
 def test_common_rights_are_exactly_what_both_allow(left, right):
     both = rights.common(left, right, lambda: PEERS)
@@ -41,7 +41,7 @@ def test_common_rights_are_exactly_what_both_allow(left, right):
             assert holds(both, version, value, service, PEERS) == wanted
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(some_rights, max_size=6))
 def test_texts_are_disjoint_in_order_and_hold_the_same(found):
     texts = rights.texts(found)
@@ -95,7 +95,7 @@ def flows(table):
         yield from (one for right in held["allow"] if (one := flow(source, right, reader)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tables, tables, st.data())
 def test_the_first_phase_opens_nothing_that_both_tables_do_not(before, target, data):
     shared = [p for p in target["sources"] if p in before["sources"]]
@@ -112,7 +112,7 @@ def test_the_first_phase_opens_nothing_that_both_tables_do_not(before, target, d
     }
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tables, st.data())
 def test_a_first_phase_that_takes_nothing_is_the_table_before(table, data):
     assert nft.between(table, table, set()) == table
@@ -122,7 +122,7 @@ def test_a_first_phase_that_takes_nothing_is_the_table_before(table, data):
         assert set(nft.between(less, table, set())["sources"]) == set(less["sources"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tables)
 def test_no_flow_is_stale_while_nothing_changes_and_all_are_when_all_goes(table):
     stays, ends = rights.stale(table, table), rights.stale(table, {**table, "sources": {}, "inbound": []})

@@ -38,7 +38,7 @@ def test_what_a_real_kernel_lists() -> None:
     assert packets(bytes.fromhex(REAL), "4") == [(bytes([10, 7, 1, 0]), 7), (bytes([10, 7, 0, 0]), 256)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(COUNTS4, COUNTS6, FORMS)
 def test_every_element_is_counted_once(
     four: list[tuple[bytes, int]], six: list[tuple[bytes, int]], form: dict[str, object]

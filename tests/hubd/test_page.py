@@ -149,13 +149,13 @@ def samples(draw: st.DrawFn) -> Sample:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(samples())
 def test_the_page_says_what_the_sample_says(of: Sample) -> None:
     assert parsed(page.render(of)) == meant(of)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(samples(), min_size=2, max_size=4), st.integers(1, 3))
 def test_forms_kept_from_page_to_page_change_nothing(several: list[Sample], chunk: int) -> None:
     forms, mixed = page.Forms(), [*several, *(one._replace(settings=several[0].settings) for one in several)]

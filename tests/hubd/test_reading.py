@@ -58,7 +58,7 @@ def in_parts(data: bytes, size: int) -> Iterator[bytes]:
     yield from (data[start : start + size] for start in range(0, len(data), size))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(PEERS, SEEDS, st.integers(1, 500))
 def test_a_userspace_device_in_any_order_and_in_any_parts(
     peers: list[Peer], shuffle: random.Random | None, size: int
@@ -76,7 +76,7 @@ def test_a_large_device_is_read_some_peers_at_a_time(monkeypatch: pytest.MonkeyP
     assert plain(reading.spoken(in_parts(whole, 333))) == expected(peers)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(PEERS, SEEDS, st.integers(1, 4), st.integers(1, 4), st.booleans())
 def test_the_kernels_device_however_it_is_cut_up(
     peers: list[Peer], shuffle: random.Random | None, per_message: int, prefixes: int, padded: bool
@@ -134,7 +134,6 @@ def test_ipv6_is_written_as_wg_does() -> None:
         reading.prefixes(b"allowed_ip=fd00:::1/64\n")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_whatever_the_kernel_says_is_no_crash(data: bytes) -> None:
     reading.told([data, *(message + data for message in genetlink([Peer(b"k" * 32)]))])

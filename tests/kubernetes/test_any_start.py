@@ -114,7 +114,7 @@ def _patching(id: str) -> list[str]:
 
 
 @settings(
-    max_examples=25, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate),
+    max_examples=25, derandomize=True, phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(st.fixed_dictionaries({kind: state for kind in KINDS}), st.sets(st.sampled_from(KINDS), min_size=2, max_size=4))

@@ -182,7 +182,7 @@ AMOUNT = st.builds(
 
 
 @pytest.mark.cluster
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(AMOUNT, min_size=6, max_size=6))
 def test_amounts_are_compared_as_the_server_reads_them(cluster: ControlPlane, amounts: list[str]) -> None:
     """Any spelling of an amount is the same as what the server makes of it, and another amount is not."""

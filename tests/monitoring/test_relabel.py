@@ -74,7 +74,7 @@ ODD = st.sampled_from([b"\xfb\xef\xbe" * 10 + b"\xfb\xef", b"\xff" * 32, b"\xfb"
 KEYS = (st.binary(min_size=32, max_size=32) | ODD).map(encoded)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(KEYS, min_size=1, max_size=6, unique=True), KEYS)
 def test_each_key_gets_its_name_and_a_strangers_none(keys: list[str], stranger: str) -> None:
     assume(stranger not in keys)

@@ -258,7 +258,7 @@ def naive(it, source, destination, point):
     return False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rules, st.sampled_from(SAMPLES), st.sampled_from(SAMPLES), st.sampled_from(POINTS))
 def test_verdicts_on_single_pairs_agree_with_the_plain_reading(allow, source, destination, point):
     test = {"from": source, "to": destination, "port": point}
@@ -268,7 +268,7 @@ def test_verdicts_on_single_pairs_agree_with_the_plain_reading(allow, source, de
     assert [judge.judge(t).ok for t in it.policy.tests] == [wanted, not wanted]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rules, st.sampled_from(NAMES), st.sampled_from(NAMES), st.sampled_from(POINTS))
 def test_verdicts_on_names_agree_with_the_plain_reading(allow, source, destination, point):
     it = mesh(allow, [{"from": source, "to": destination, "port": point, "expect": e} for e in ("allow", "deny")])

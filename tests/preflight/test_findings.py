@@ -102,7 +102,7 @@ def spoiled(tree: Any, at: tuple[Any, ...], value: Any, gone: bool) -> Any:
     return copy
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_whatever_a_hub_answers_it_is_judged(data: st.DataObject) -> None:
     """Of any case: up to three values missing, or of another type, as another version of a program would say them."""

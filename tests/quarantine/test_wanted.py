@@ -262,7 +262,7 @@ fat = st.builds(
 
 
 @given(st.lists(fat, max_size=70), st.lists(fat, max_size=10), sizes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_however_much_there_is_it_fits_and_nothing_goes_unnamed(
     first: list[Any], second: list[Any], other: int
 ) -> None:

@@ -96,7 +96,7 @@ def test_what_is_no_plain_json_is_refused(value):
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl on this machine")
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(texts=st.lists(TEXT, min_size=20, max_size=60))
 def test_kubectl_reads_the_same(texts):
     data = {f"k{number}": text for number, text in enumerate([*TRAPS, *texts])} | {text: "key" for text in TRAPS}

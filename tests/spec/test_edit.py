@@ -252,7 +252,7 @@ def test_peer_of_an_included_file_is_removed_there(tmp_path: Path) -> None:
 LABELS = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(name=LABELS, text=st.sampled_from([REFERENCE, FULL, MINIMAL]), groups=st.lists(LABELS, max_size=2, unique=True))
 def test_add_then_remove_gives_the_same_text(tmp_path: Path, name: str, text: str, groups: list[str]) -> None:
     path = tmp_path / "mesh.yaml"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from meshwright.errors import SpecError
@@ -146,7 +146,7 @@ def loaded_or_told(text: str) -> None:
         assert problem.render().replace("\n", "").isprintable(), problem
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text())
 @example("a: b\n\n   ")
 @example("{")
@@ -174,7 +174,7 @@ VALUES = st.recursive(
 PATHS = st.sampled_from([p for p in [*yaml.safe_load(FULL.read_text())]])
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(section=PATHS, value=VALUES, data=st.data())
 def test_any_value_anywhere_is_loaded_or_refused(section: str, value: Any, data: st.DataObject) -> None:
     mesh = yaml.load(FULL.read_text(), Loader=yaml.BaseLoader)
@@ -185,7 +185,7 @@ def test_any_value_anywhere_is_loaded_or_refused(section: str, value: Any, data:
     loaded_or_told(yaml.safe_dump(mesh, allow_unicode=True))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_reference_with_a_piece_cut_out_is_loaded_or_refused(data: st.DataObject) -> None:
     text = FULL.read_text()

@@ -52,7 +52,7 @@ def through(shell: str, command: str, stdin: bytes = b"") -> bytes:
 
 @pytest.mark.parametrize("shell", SHELLS)
 @given(argv=st.lists(words, max_size=4))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_word_arrives_as_it_was(shell: str, argv: list[str]) -> None:
     command = quoted([sys.executable, "-I", "-c", ECHO, *argv])
     assert through(shell, command).decode() == repr(argv)
