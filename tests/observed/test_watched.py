@@ -185,11 +185,22 @@ def test_a_peer_who_tries_what_he_may_not(house: Lookout) -> None:
     fires(house, now | {("MeshPeerDenied", "anna")}, now)
 
 
+def forgotten(house: Lookout, received: list[str]) -> None:
+    """Make a peer anew until both exporters saw him at 0: he may shake hands by himself before they look."""
+    for attempt in range(4):
+        square.anew(house, "bert/laptop")
+        try:
+            house.until(lambda: all(sum(house.values(one).values()) == 0 for one in received), 15)
+            return
+        except AssertionError:
+            if attempt == 3:
+                raise
+
+
 def test_peers_that_are_made_anew_again_and_again(house: Lookout) -> None:
     received = [of(mesh, "wireguard_received_bytes_total", 'device="laptop"') for mesh in (OURS, OTHER)]
     for left in (2, 1, 0):
-        square.anew(house, "bert/laptop")
-        house.until(lambda: all(sum(house.values(one).values()) == 0 for one in received))
+        forgotten(house, received)
         if left:
             square.knock(house, "bert-laptop")
             house.until(lambda: all(sum(house.values(one).values()) > 0 for one in received))
