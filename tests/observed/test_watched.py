@@ -180,7 +180,8 @@ def test_a_peer_who_tries_what_he_may_not(house: Lookout) -> None:
     denied = of(OURS, "wireguard_peer_denied_packets_total", 'peer="anna"')
     square.send(house, "anna", "10.100.0.1", 10)
     house.until(lambda: sum(house.values(denied).values()) >= 10)
-    square.send(house, "anna", "10.100.0.1", 3000)
+    # a busy machine loses some of a burst before the firewall sees them
+    house.until(lambda: square.send(house, "anna", "10.100.0.1", 500) or sum(house.values(denied).values()) >= 3000, 90)
     now = STANDING - {("MeshPeersDiffer", "")} | {("MeshPeerMissing", "emil")}
     fires(house, now | {("MeshPeerDenied", "anna")}, now)
 
